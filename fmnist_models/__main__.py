@@ -1,0 +1,120 @@
+"""`python -m fmnist_models train|evaluate`: final training of a configuration, and its score."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from fmnist_models.config import TrialConfig, read_config
+from fmnist_models.errors import ConfigError, FmnistError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and options, with their defaults."""
+    parser = _Parser(prog="python -m fmnist_models", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    train = commands.add_parser(
+        "train",
+        help="train a configuration on all training images, score it once on the test set",
+        description="Train a configuration on all 60,000 training images for its number of "
+        "epochs and keep the last epoch's weights; the test set is read once, at the end. Killed, "
+        "it goes on from its last epoch when started again.",
+    )
+    train.add_argument("config", type=Path, help="file that `python -m search export` wrote")
+    train.add_argument("--out", type=Path, required=True, help="folder for the model")
+    train.add_argument(
+        "--epochs", type=int, help="number of epochs (default: as in the configuration)"
+    )
+    train.add_argument("--seed", type=int, help="random seed (default: as in the configuration)")
+    train.add_argument("--force", action="store_true", help="overwrite what --out holds")
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="score a model on the test set, and record that it was read",
+        description="Read the test set with the model in DIR and print its accuracy. Each reading "
+        "is recorded in the model's metrics.json.",
+    )
+    evaluate.add_argument("folder", type=Path, metavar="DIR", help="folder that `train` wrote")
+    for command in (train, evaluate):
+        command.add_argument(
+            "--data-dir", type=Path, help="folder of the four idx files (default: found or fetched)"
+        )
+        command.add_argument("--device", help="cpu or cuda (default: cuda where there is a GPU)")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; exit status 0, 2 for a mistake of the user's, 130 when interrupted."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return _train(options) if options.command == "train" else _evaluate(options)
+    except FmnistError as error:
+        print(f"python -m fmnist_models {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: start it again to go on after the last epoch", file=sys.stderr)
+        return 130
+
+
+def _train(options: argparse.Namespace) -> int:
+    config = _changed(read_config(options.config), options.epochs, options.seed)
+    from fmnist_models.train import train
+
+    metrics = train(
+        config,
+        options.out,
+        data_dir=options.data_dir,
+        device=_device(options.device),
+        force=options.force,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    _print_score(options.out, metrics.test_accuracy, metrics.test_interval)
+    return 0
+
+
+def _changed(config: TrialConfig, epochs: int | None, seed: int | None) -> TrialConfig:
+    """`config` with what the command line changes of it, checked again."""
+    changes = {k: v for k, v in {"epochs": epochs, "seed": seed}.items() if v is not None}
+    for name, value in changes.items():
+        if value < (1 if name == "epochs" else 0):
+            raise ConfigError(f"--{name} {value}: give a positive number")
+    return config.model_copy(update=changes)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from fmnist_models.evaluate import evaluate
+
+    reading = evaluate(options.folder, options.data_dir, _device(options.device))
+    _print_score(options.folder, reading.accuracy, reading.interval)
+    return 0
+
+
+def _print_score(
+    folder: Path, accuracy: float | None, interval: tuple[float, float] | None
+) -> None:
+    if accuracy is not None and interval is not None:
+        low, high = (100 * bound for bound in interval)
+        print(
+            f"{folder}: test accuracy {100 * accuracy:.2f} % "
+            f"(95 % interval {low:.2f} to {high:.2f} %)"
+        )
+
+
+def _device(wanted: str | None) -> str:
+    from fmnist_models.precision import default_device
+
+    best = default_device()
+    if wanted not in (None, "cpu", best):
+        raise ConfigError(f"--device {wanted}: this machine has {best}; leave --device out")
+    return wanted or best
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""What an epoch of a configuration will cost on this machine: measured on a few, predicted for all.
+
+A training step is bound partly by arithmetic, partly by memory traffic, partly by the number of
+calls, so the time an image takes is fitted as
+    a * multiply-accumulates + b * activation values + c      (a, b, c >= 0)
+to a few configurations of the space at hand that are trained for a few steps. How well this
+predicts others is measured in benchmarks/cost_prediction.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fmnist_models.config import AugmentationConfig, ModelConfig, TrialConfig
+from fmnist_models.data import Dataset
+from fmnist_models.engine import Trainer
+from fmnist_models.families import build_model
+from fmnist_models.precision import Precision
+
+PROBE_STEPS = 3
+VALIDATION_SHARE = 1 / 3
+"""Seconds of a validation image over those of a training image: forward only."""
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """Of one image's forward pass: multiply-accumulates and values written; and all parameters."""
+
+    macs: int
+    activations: int
+    parameters: int
+
+
+@lru_cache(maxsize=4096)
+def model_cost(config: ModelConfig, classes: int = 10) -> ModelCost:
+    """Count without computing: the network is built and run on torch's meta device."""
+    with torch.device("meta"):
+        model = build_model(config, classes)
+        model.eval()
+        counter = _Counter(model)
+        model(torch.empty(1, 1, 28, 28))
+    parameters = sum(p.numel() for p in model.parameters())
+    return ModelCost(counter.macs, counter.activations, parameters)
+
+
+class _Counter:
+    """Adds up what the leaf modules of a model do in its next forward pass."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.macs = self.activations = 0
+        for module in model.modules():
+            if not list(module.children()):
+                module.register_forward_hook(self._count)
+
+    def _count(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, nn.Dropout | nn.Identity):
+            return
+        self.activations += output.numel()
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            self.macs += output.numel() * module.weight[0].numel()
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Seconds that one training image takes, from what its network does."""
+
+    seconds_per_mac: float
+    seconds_per_activation: float
+    seconds_per_image: float = 0.0
+
+    def image_seconds(self, model: ModelConfig) -> float:
+        """Predicted seconds to train on one image once."""
+        cost = model_cost(model)
+        return (
+            self.seconds_per_mac * cost.macs
+            + self.seconds_per_activation * cost.activations
+            + self.seconds_per_image
+        )
+
+    def epoch_seconds(self, model: ModelConfig, train: int, validation: int) -> float:
+        """Predicted seconds of an epoch over `train` images, validated on `validation`."""
+        return self.image_seconds(model) * (train + VALIDATION_SHARE * validation)
+
+
+def calibrate(
+    probes: Sequence[TrialConfig], dataset: Dataset, *, device: str, precision: Precision
+) -> CostModel:
+    """Train a few steps of each of `probes` here and now, and fit the cost model to them."""
+    measured = [
+        measure_image_seconds(probe, dataset, device=device, precision=precision)
+        for probe in probes
+    ]
+    costs = [model_cost(probe.model) for probe in probes]
+    return fit([(c.macs, c.activations) for c in costs], measured)
+
+
+def fit(counts: Sequence[tuple[int, int]], seconds: Sequence[float]) -> CostModel:
+    """Least squares of the relative error with no negative part; counts are (macs, activations).
+
+    Three coefficients: every set of those that are not zero is tried, small sets first.
+    """
+    features = np.array([(macs, activations, 1.0) for macs, activations in counts])
+    rows = features / np.asarray(seconds, dtype=float)[:, None]
+    solutions = []
+    for size in (1, 2, 3):
+        for active in combinations(range(3), size):
+            solution = np.zeros(3)
+            solution[list(active)] = np.linalg.lstsq(
+                rows[:, list(active)], np.ones(len(rows)), rcond=None
+            )[0]
+            if (solution >= 0).all():
+                solutions.append(solution)
+    best = min(solutions, key=lambda c: float(((rows @ c - 1.0) ** 2).sum()))
+    return CostModel(*(float(coefficient) for coefficient in best))
+
+
+def measure_image_seconds(
+    probe: TrialConfig, dataset: Dataset, *, device: str, precision: Precision
+) -> float:
+    """Seconds a training image takes: the fastest of a few short epochs of a few steps."""
+    steps = PROBE_STEPS * probe.batch_size
+    images = dataset.train.subset(torch.arange(min(steps, len(dataset.train))))
+    part = replace(dataset, train=images, validation=images.subset(torch.arange(0)))
+    config = probe.model_copy(update={"augmentation": AugmentationConfig(), "epochs": 3})
+    trainer = Trainer(config, part, device=device, precision=precision)
+    speeds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        speeds.append(trainer.run_epoch().images_per_second)
+        if time.perf_counter() - start > 2:
+            break
+    return 1 / max(speeds)

@@ -1,0 +1,209 @@
+"""The training engine: one `TrialConfig` in, one `EpochMetrics` an epoch out.
+
+What makes it fast: images resident on the device as uint8, batches by index, augmentation on whole
+batches, channels_last, bf16 where it pays, a fused optimizer, and no synchronisation with the host
+inside an epoch. What makes it repeatable: every random draw of an epoch comes from generators
+seeded by (seed, epoch), so that a run resumed from a checkpoint draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from fmnist_models.augment import BatchLoader, normalize
+from fmnist_models.config import TrialConfig
+from fmnist_models.data import Dataset, Images
+from fmnist_models.errors import ConfigError, DivergedError
+from fmnist_models.families import build_model
+from fmnist_models.metrics import EpochMetrics
+from fmnist_models.optim import WeightAverage, build_optimizer, lr_factor
+from fmnist_models.precision import Precision, autocast
+
+EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a model did on a set of images: `loss` the mean cross-entropy, `accuracy` a fraction."""
+
+    loss: float
+    accuracy: float
+
+
+class Trainer:
+    """One training run, an epoch at a time.
+
+    `dataset.train` and `dataset.validation` are moved to `device`; the validation part may be
+    empty, and then epochs carry no validation figures. Raises ConfigError when a batch is larger
+    than the training data.
+    """
+
+    def __init__(
+        self, config: TrialConfig, dataset: Dataset, *, device: str, precision: Precision
+    ) -> None:
+        images = len(dataset.train)
+        if config.batch_size > images:
+            raise ConfigError(
+                f"batch_size {config.batch_size} is larger than the {images} training images; "
+                "lower it or train on more"
+            )
+        self.config, self.device, self.precision = config, device, precision
+        self.epoch = 0
+        self.steps_per_epoch = images // config.batch_size
+        self.train, self.validation = dataset.train.to(device), dataset.validation.to(device)
+        self.dataset = dataset
+        self.model = self._fresh_model()
+        self.average = WeightAverage(
+            self.model, self._fresh_model(), config.regularization.ema_decay
+        )
+        self.optimizer = build_optimizer(self.model, config.optimizer)
+        self._generator = torch.Generator(device)
+        self._load = BatchLoader(self.train.images, dataset, config.augmentation, self._generator)
+
+    def _fresh_model(self) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            model = build_model(self.config.model, self.dataset.classes)
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    @property
+    def best_model(self) -> nn.Module:
+        """The network that is scored and kept: the averaged one where averaging is on."""
+        return self.average.average
+
+    def epochs(self) -> Iterator[EpochMetrics]:
+        """Train from here to the last epoch, giving the metrics of each as it ends."""
+        while self.epoch < self.config.epochs:
+            yield self.run_epoch()
+
+    def run_epoch(self) -> EpochMetrics:
+        """Train one epoch and validate; raises DivergedError when the loss is not finite."""
+        start = time.perf_counter()
+        gpus = [torch.cuda.current_device()] if self.device != "cpu" else []
+        with torch.random.fork_rng(devices=gpus):
+            seed = _mix(self.config.seed, self.epoch)
+            torch.manual_seed(seed)  # what dropout draws from
+            self._generator.manual_seed(seed)
+            train = self._train_epoch()
+        trained = time.perf_counter()
+        self.epoch += 1
+        score = self._validate()
+        return EpochMetrics(
+            epoch=self.epoch,
+            train_loss=train.loss,
+            train_accuracy=train.accuracy,
+            val_loss=score.loss if score else None,
+            val_accuracy=score.accuracy if score else None,
+            lr=self.optimizer.param_groups[0]["lr"],
+            seconds=time.perf_counter() - start,
+            images_per_second=self.steps_per_epoch * self.config.batch_size / (trained - start),
+            peak_memory_bytes=peak_memory_bytes(self.device),
+        )
+
+    def _train_epoch(self) -> Score:
+        self.model.train()
+        batch, steps = self.config.batch_size, self.steps_per_epoch
+        loss, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        order = torch.randperm(len(self.train), generator=self._generator, device=self.device)
+        for i in range(steps):
+            # The incomplete last batch is left out: fixed shapes, and other images each epoch.
+            index = order[i * batch : (i + 1) * batch]
+            step = self.epoch * steps + i
+            self._set_lr(step)
+            step_loss, step_hits = self._step(self._load(index), self.train.labels[index])
+            self.average.update(step)
+            loss += step_loss
+            hits += step_hits
+        return self._to_host(loss / steps, hits, steps * batch)
+
+    def _set_lr(self, step: int) -> None:
+        progress = (step + 0.5) / (self.config.epochs * self.steps_per_epoch)
+        lr = self.config.optimizer.lr * lr_factor(self.config.lr_schedule, progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Update once on images (B, 1, 28, 28) float, labels (B,) int64: loss and hits."""
+        with autocast(self.device, self.precision):
+            logits = self.model(images.to(memory_format=torch.channels_last))
+            smoothing = self.config.regularization.label_smoothing
+            loss = cross_entropy(logits, labels, label_smoothing=smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    def _validate(self) -> Score | None:
+        """Score the averaged weights on the validation images; None where there are none."""
+        if not len(self.validation):
+            return None
+        dataset = self.dataset
+        logits = predict(
+            self.best_model, self.validation, dataset.mean, dataset.std, self.precision
+        )
+        loss = cross_entropy(logits, self.validation.labels)
+        hits = logits.argmax(1) == self.validation.labels
+        return self._to_host(loss, hits.sum(), len(self.validation))
+
+    def _to_host(self, loss: Tensor, hits: Tensor, images: int) -> Score:
+        """Loss and share of hits as numbers: the one synchronisation of a pass over the data."""
+        score = Score(loss.item(), hits.item() / images)
+        if not isfinite(score.loss):
+            lr = self.config.optimizer.lr
+            raise DivergedError(f"the loss became {score.loss} with lr {lr:g}; lower the lr")
+        return score
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes while training, as tensors and plain values, for a checkpoint."""
+        return {
+            "epoch": self.epoch,
+            "model": self.model.state_dict(),
+            "average": self.average.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint of the same configuration: the curve is the unbroken one."""
+        self.model.load_state_dict(state["model"])
+        self.average.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch = state["epoch"]
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module, images: Images, mean: float, std: float, precision: Precision
+) -> Tensor:
+    """Logits (N, classes) float32 of `images`, on their device, by `model` in evaluation mode.
+
+    `mean` and `std` are of the training pixels, as in `data.Dataset`.
+    """
+    model.eval()
+    device = images.images.device.type
+    logits = []
+    with autocast(device, precision):
+        for batch in torch.split(images.images, EVALUATION_BATCH):
+            pixels = normalize(batch, mean, std)
+            logits.append(model(pixels.to(memory_format=torch.channels_last)).float())
+    return torch.cat(logits)
+
+
+def peak_memory_bytes(device: str) -> int:
+    """The most memory in use so far: allocated on the GPU, or this process's resident set."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _mix(seed: int, epoch: int) -> int:
+    """A seed of 63 bits for one epoch; distinct for distinct (seed, epoch)."""
+    return seed * 1_000_003 + epoch

@@ -1,0 +1,30 @@
+"""What this room raises for a user's mistake or a lost cause.
+
+    FmnistError
+    ├── ConfigError     a configuration or an argument is not acceptable
+    ├── DataError       the data set is missing, damaged or not what it claims to be
+    ├── OutputError     a result cannot be written where it was asked for
+    └── DivergedError   the training loss of a trial stopped being finite
+
+Every message is one line that quotes the value and names the remedy.
+"""
+
+
+class FmnistError(Exception):
+    """Base of every error that this room raises on purpose."""
+
+
+class ConfigError(FmnistError):
+    """A configuration, a file that holds one, or an argument is not acceptable."""
+
+
+class DataError(FmnistError):
+    """The data set is missing, damaged or not what it claims to be."""
+
+
+class OutputError(FmnistError):
+    """A result cannot be written where it was asked for."""
+
+
+class DivergedError(FmnistError):
+    """The training loss stopped being finite; the configuration is at fault, not the machine."""

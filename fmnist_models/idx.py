@@ -1,0 +1,184 @@
+"""Data sets of 28x28 images as four idx files: read, taken apart, checked. No torch here.
+
+The format is MNIST's (LeCun, Cortes, Burges: "The MNIST database of handwritten digits"): two zero
+bytes, 8 for unsigned bytes, the number of axes, each axis as a big-endian 32-bit count, the bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmnist_models.errors import DataError
+
+IMAGE_SIDE = 28  # pixels
+
+TRAIN_IMAGES = "train-images-idx3-ubyte"
+TRAIN_LABELS = "train-labels-idx1-ubyte"
+TEST_IMAGES = "t10k-images-idx3-ubyte"
+TEST_LABELS = "t10k-labels-idx1-ubyte"
+
+FASHION_MNIST = "fashion-mnist"
+
+# SHA-256 of Fashion-MNIST's decompressed files (arXiv:1708.07747). Not of the .gz files: Debian's
+# package and the authors' server compress the same contents differently.
+FASHION_MNIST_DIGESTS = {
+    TRAIN_IMAGES: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    TRAIN_LABELS: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    TEST_IMAGES: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    TEST_LABELS: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+FILE_NAMES = tuple(FASHION_MNIST_DIGESTS)
+
+REMEDY = "put an intact copy there (in the cache: delete it, and it is fetched again)"
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingFiles:
+    """The training half of a data set whose four files were all checked.
+
+    name: "fashion-mnist", or "custom" for any other data set. digest: SHA-256 (hex) over the four
+    files' digests, so it tells data sets apart. images: (N, 28, 28) uint8. labels: (N,) uint8.
+    """
+
+    name: str
+    digest: str
+    images: Bytes
+    labels: Bytes
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are: labels go from 0 to classes - 1."""
+        return int(self.labels.max()) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class _IdxFile:
+    """One checked file: where it was read, the digest of its contents, its values."""
+
+    path: Path
+    digest: str
+    values: Bytes
+
+
+def read_training_files(directory: Path) -> TrainingFiles:
+    """Check all four files in `directory` (plain, or with .gz; plain wins) and return two.
+
+    Of the test files only digest, header and length are looked at, so that a damaged one shows
+    before hours of training; nothing of their contents is returned.
+
+    Raises:
+        DataError: a file is missing, unreadable, cut short, not idx, not 28x28, differs in count
+            from its partner, has labels with a gap, or is an altered file of Fashion-MNIST.
+    """
+    images, labels = _read_pair(directory, TRAIN_IMAGES, TRAIN_LABELS)
+    test_images, test_labels = _read_pair(directory, TEST_IMAGES, TEST_LABELS)
+    files = dict(zip(FILE_NAMES, (images, labels, test_images, test_labels), strict=True))
+    _check_labels(labels)
+    digest = hashlib.sha256("".join(file.digest for file in files.values()).encode()).hexdigest()
+    return TrainingFiles(_name_of(files), digest, images.values, labels.values)
+
+
+def read_test_files(directory: Path) -> tuple[Bytes, Bytes]:
+    """The test set: images (N, 28, 28) uint8, labels (N,) uint8. Only for `data.load_test_data`.
+
+    Raises:
+        DataError: as for `read_training_files`, or a label that training does not have.
+    """
+    classes = read_training_files(directory).classes
+    images, labels = _read_pair(directory, TEST_IMAGES, TEST_LABELS)
+    if labels.values.max() >= classes:
+        raise DataError(
+            f"{labels.path} has label {labels.values.max()}, but the training labels end at "
+            f"{classes - 1}; {REMEDY}"
+        )
+    return images.values, labels.values
+
+
+def _read_pair(directory: Path, images_name: str, labels_name: str) -> tuple[_IdxFile, _IdxFile]:
+    """Images and the labels that go with them, equal in number."""
+    images = _read(directory, images_name, (IMAGE_SIDE, IMAGE_SIDE))
+    labels = _read(directory, labels_name, ())
+    if len(images.values) != len(labels.values):
+        raise DataError(
+            f"{images.path} has {len(images.values)} images, but {labels.path} has "
+            f"{len(labels.values)} labels; {REMEDY}"
+        )
+    return images, labels
+
+
+def _read(directory: Path, name: str, shape: tuple[int, ...]) -> _IdxFile:
+    """The file `name` in `directory`: N values of `shape`."""
+    path, contents = _contents(directory, name)
+    digest = hashlib.sha256(contents).hexdigest()
+    return _IdxFile(path, digest, _values(path, contents, shape))
+
+
+def _contents(directory: Path, name: str) -> tuple[Path, bytes]:
+    """The decompressed bytes of `name`, or of `name`.gz where there is no plain file."""
+    for path in (directory / name, directory / f"{name}.gz"):
+        try:
+            data = path.read_bytes()
+            return path, gzip.decompress(data) if path.suffix == ".gz" else data
+        except FileNotFoundError:
+            continue
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(f"{path} is cut short or corrupt ({error}); {REMEDY}") from error
+        except OSError as error:
+            raise DataError(f"cannot read {path} ({error.strerror}); {REMEDY}") from error
+    raise DataError(
+        f"no {name} or {name}.gz in {directory}; name a directory that has all four idx files"
+    )
+
+
+def _values(path: Path, contents: bytes, shape: tuple[int, ...]) -> Bytes:
+    """Take idx `contents` apart: (N, *shape) uint8, N at least 1."""
+    axes = 1 + len(shape)
+    magic, header_bytes = bytes([0, 0, 8, axes]), 4 + 4 * axes
+    if contents[:4] != magic or len(contents) < header_bytes:
+        raise DataError(
+            f"{path} is not an idx file of bytes with {axes} axes: it starts with "
+            f"{contents[:header_bytes].hex() or 'nothing'}, not with {magic.hex()} and the sizes; "
+            f"{REMEDY}"
+        )
+    sizes = struct.unpack_from(f">{axes}I", contents, offset=4)
+    if sizes[0] < 1 or sizes[1:] != shape:
+        wanted = " x ".join(("N", *map(str, shape)))
+        raise DataError(f"{path} has {' x '.join(map(str, sizes))} values, not {wanted}; {REMEDY}")
+    expected = header_bytes + math.prod(sizes)
+    if len(contents) != expected:
+        raise DataError(f"{path} has {len(contents)} bytes instead of {expected}; {REMEDY}")
+    return np.frombuffer(contents, dtype=np.uint8, offset=header_bytes).reshape(sizes)
+
+
+def _check_labels(labels: _IdxFile) -> None:
+    """Classes are numbered from 0 without a gap."""
+    missing = np.flatnonzero(np.bincount(labels.values) == 0)
+    if len(missing):
+        raise DataError(
+            f"{labels.path} has labels up to {labels.values.max()}, but none is {missing[0]}; "
+            "number the classes from 0 without a gap"
+        )
+
+
+def _name_of(files: dict[str, _IdxFile]) -> str:
+    """Fashion-MNIST if all four files are its, "custom" if none is; a mixture is an error."""
+    altered = [
+        str(file.path) for name, file in files.items() if file.digest != FASHION_MNIST_DIGESTS[name]
+    ]
+    if 0 < len(altered) < len(files):
+        raise DataError(
+            f"altered, by SHA-256: {', '.join(altered)}; the other files are Fashion-MNIST's; "
+            f"{REMEDY}"
+        )
+    return "custom" if altered else FASHION_MNIST

@@ -1,0 +1,124 @@
+"""Search for the best Fashion-MNIST classifier: `python run_search.py --space quick --trials 12`.
+
+The front door of search/: arguments in, exit status out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from search.arguments import Parser, list_spaces, seconds, storage_default
+from search.settings import SAMPLERS, SCHEDULERS, SearchSettings, make_settings
+
+EXIT_STATUS = """exit status: 0 done; 1 no trial completed; 2 a mistake in what was asked for;
+3 the surroundings failed (start again to go on); 130, 143 interrupted, everything saved.
+`--trials` is the study's total: run again and it goes on to that many, not to twice as many."""
+
+
+def build_parser() -> Parser:
+    """All options, with their defaults and units."""
+    parser = Parser(prog="run_search.py", description=__doc__, epilog=EXIT_STATUS)
+    parser.add_argument("--space", help="search space (see --list-spaces)")
+    parser.add_argument("--trials", type=int, help="finished trials of the study in total")
+    parser.add_argument("--list-spaces", action="store_true", help="list the spaces and exit")
+    _add_study_options(parser)
+    _add_search_options(parser)
+    _add_machine_options(parser)
+    return parser
+
+
+def _add_study_options(parser: Parser) -> None:
+    group = parser.add_argument_group("study")
+    group.add_argument("--study", help="name of the study (default: the space's name)")
+    group.add_argument(
+        "--storage",
+        help="database URL (default: $FMNIST_SEARCH_STORAGE, else sqlite:///fmnist_search.db)",
+    )
+    group.add_argument(
+        "--json", action="store_true", help="the summary as JSON, the last line on stdout"
+    )
+
+
+def _add_search_options(parser: Parser) -> None:
+    group = parser.add_argument_group("search")
+    group.add_argument(
+        "--epochs", type=int, help="most epochs of a trial (default: 9 on a CPU, 27 on a GPU)"
+    )
+    group.add_argument(
+        "--grace-period",
+        type=int,
+        help="epochs before a trial may be stopped (default: epochs / reduction factor squared)",
+    )
+    group.add_argument(
+        "--reduction-factor", type=int, default=3, help="one in so many passes a rung (default: 3)"
+    )
+    group.add_argument("--sampler", default="tpe", help=f"{', '.join(SAMPLERS)} (default: tpe)")
+    group.add_argument(
+        "--scheduler", default="asha", help=f"{', '.join(SCHEDULERS)} (default: asha)"
+    )
+    group.add_argument("--seed", type=int, default=0, help="of sampler and training (default: 0)")
+    group.add_argument(
+        "--time-budget", type=seconds, help="end after this long, e.g. 30m (default: no limit)"
+    )
+    group.add_argument(
+        "--max-epoch-time",
+        type=seconds,
+        help="start no configuration whose epoch takes longer, e.g. 90s; 0: no limit "
+        "(default: 2m on a CPU, no limit on a GPU)",
+    )
+
+
+def _add_machine_options(parser: Parser) -> None:
+    group = parser.add_argument_group("machine and data")
+    group.add_argument("--concurrency", type=int, help="trials at a time (default: what fits)")
+    group.add_argument("--cpus-per-trial", type=float, help="CPU cores of a trial (default: 1)")
+    group.add_argument(
+        "--gpus-per-trial", type=float, help="GPUs of a trial, may be a part (default: 1 if any)"
+    )
+    group.add_argument("--address", help="Ray cluster to join: auto or HOST:PORT (default: none)")
+    group.add_argument(
+        "--data-dir", help="folder of the four idx files (default: found or fetched, see README)"
+    )
+    group.add_argument(
+        "--train-samples", type=int, help="train on a stratified part (default: all 50,000 images)"
+    )
+
+
+def settings_of(arguments: Sequence[str]) -> tuple[SearchSettings, bool]:
+    """The settings that a command line asks for, and whether it wants JSON.
+
+    Raises UsageError; `--help` and what argparse refuses end the program.
+    """
+    parser = build_parser()
+    options = vars(parser.parse_args(arguments))
+    if options.pop("list_spaces"):
+        print(list_spaces())
+        sys.exit(0)
+    if not options["space"] or options["trials"] is None:
+        parser.error("--space and --trials are needed, for example --space quick --trials 12")
+    as_json = options.pop("json")
+    options["storage"] = options["storage"] or storage_default(os.environ)
+    options["study"] = options["study"] or options["space"]
+    options["time_budget_seconds"] = options.pop("time_budget")
+    options["max_epoch_seconds"] = options.pop("max_epoch_time")
+    return make_settings(**options), as_json
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a search as the command line asks; the exit status."""
+    from search.errors import SearchError
+
+    try:
+        settings, as_json = settings_of(sys.argv[1:] if arguments is None else arguments)
+    except SearchError as error:
+        print(f"run_search.py: {error}", file=sys.stderr)
+        return error.status
+    from search.launch import run_search
+
+    return run_search(settings, as_json=as_json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""`python -m search status|export|dashboard`: what can be done with a study beside searching."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from search.arguments import Parser, storage_default
+from search.errors import UsageError, as_search_error
+
+
+def build_parser() -> Parser:
+    """The parser of all three commands."""
+    parser = Parser(prog="python -m search", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    status = commands.add_parser("status", help="counts, best configuration and its accuracy")
+    status.add_argument("--json", action="store_true", help="one JSON object a study and line")
+    export = commands.add_parser(
+        "export",
+        help="write the best configuration to a file for final training",
+        description="Write the best configuration of a study: that of the COMPLETE trial with the "
+        "highest validation accuracy after its last epoch (of equals, the earlier).",
+    )
+    export.add_argument("--out", type=Path, required=True, help="the JSON file to write")
+    export.add_argument("--force", action="store_true", help="overwrite a file that is no export")
+    dashboard = commands.add_parser("dashboard", help="serve optuna-dashboard on 127.0.0.1")
+    dashboard.add_argument(
+        "--port", type=int, default=8080, help="TCP port (default: %(default)s; 0: any free one)"
+    )
+    for command in (status, export, dashboard):
+        required = command is export
+        command.add_argument(
+            "--study", required=required, help="name" + ("" if required else " (default: all)")
+        )
+        command.add_argument(
+            "--storage",
+            default=storage_default(os.environ),
+            help="database URL (default: $FMNIST_SEARCH_STORAGE, else sqlite:///fmnist_search.db)",
+        )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status as in design.md."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        known = as_search_error(error, options.storage)
+        if known is None:
+            raise
+        print(f"python -m search {options.command}: {known}", file=sys.stderr)
+        return known.status
+
+
+def _run(options: argparse.Namespace) -> int:
+    from search import commands
+
+    match options.command:
+        case "status":
+            return commands.status(options.storage, options.study, as_json=options.json)
+        case "export":
+            return commands.export(options.storage, options.study, options.out, options.force)
+        case "dashboard":
+            return commands.dashboard(options.storage, options.port)
+    raise UsageError(f"unknown command {options.command!r}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

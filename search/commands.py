@@ -1,0 +1,64 @@
+"""The commands of `python -m search`: they read a database that a search has made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import optuna
+
+from search import export as exporting
+from search.errors import UsageError
+from search.summary import summarize, summary_lines
+from search.text import percent
+from storage import Database, open_database
+
+
+def status(storage: str, study: str | None, *, as_json: bool) -> int:
+    """Print the summary of one study, or of all; exit status 0.
+
+    Raises UsageError for an unknown study, StorageRefused where there is no such database.
+    """
+    with open_database(storage, create=False) as database:
+        for name in [study] if study else database.study_names():
+            summary = summarize(database, load_study(database, name))
+            if as_json:
+                print(json.dumps(summary.model_dump(mode="json")))
+            else:
+                print("\n".join(summary_lines(summary)))
+    return 0
+
+
+def export(storage: str, study: str, path: Path, force: bool) -> int:
+    """Write the best configuration of a study to `path`; exit status 0."""
+    with open_database(storage, create=False) as database:
+        summary = exporting.export(database, load_study(database, study), path, force=force)
+    best = summary.best
+    assert best is not None
+    print(f"{path}: trial {best.number}, validation accuracy {percent(best.validation_accuracy)}")
+    print(f"Next: python -m fmnist_models train {path} --out models/{study}")
+    return 0
+
+
+def dashboard(storage: str, port: int) -> int:
+    """Serve optuna-dashboard over the database on 127.0.0.1 until interrupted."""
+    from search.dashboard import serve
+
+    with open_database(storage, create=False) as database:
+        serve(database, port)
+    return 0
+
+
+def load_study(database: Database, name: str) -> optuna.Study:
+    """The Optuna study called `name`; raises UsageError with the known names when there is none."""
+    names = database.study_names()
+    if name not in names:
+        listed = ", ".join(names) or "none"
+        raise UsageError(f"no study {name!r} in {database.url}; there: {listed}")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        return optuna.load_study(study_name=name, storage=database.optuna_storage)
+    except KeyError:
+        raise UsageError(
+            f"study {name!r} in {database.url} was deleted; searching it again starts it anew"
+        ) from None

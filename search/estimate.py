@@ -1,0 +1,121 @@
+"""What a search will cost here, said before it starts: measured on a few configurations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import mean
+
+import optuna
+from optuna.trial import FixedTrial
+
+from fmnist_models.config import ModelConfig, TrialConfig
+from fmnist_models.cost import CostModel, calibrate, model_cost
+from fmnist_models.data import Dataset
+from fmnist_models.precision import Precision, choose_precision, set_threads
+from search.plan import SearchPlan
+from spaces import Space, SpaceContext
+
+PROBES = 4
+PROBE_RANGE = 12.0
+"""The largest network that is timed does about so many times the work of the smallest."""
+PROBE_BATCH = 128
+START_SECONDS = 12.0
+"""From the start of Ray to the first trial's first batch, about (results/)."""
+SAMPLES = 40
+"""Random configurations to choose probes from, and to average the duration over."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """This machine as measured: the data set it holds, its number format and what epochs cost."""
+
+    dataset: Dataset
+    precision: Precision
+    cost: CostModel
+
+    def epoch_seconds(self, model: ModelConfig) -> float:
+        """Predicted seconds of one epoch of `model` with validation."""
+        images, validation = len(self.dataset.train), len(self.dataset.validation)
+        return self.cost.epoch_seconds(model, images, validation)
+
+
+def measure(space: Space, plan: SearchPlan, dataset: Dataset) -> Machine:
+    """Time a few of the space's smaller networks on `dataset`; some seconds."""
+    set_threads(max(1, int(plan.cpus_per_trial)))
+    precision = choose_precision(plan.device)
+    cost = calibrate(choose_probes(space), dataset, device=plan.device, precision=precision)
+    return Machine(dataset, precision, cost)
+
+
+def choose_probes(space: Space) -> list[TrialConfig]:
+    """Configurations to time: the space's smallest network and others up to `PROBE_RANGE` of it.
+
+    Chosen among the known-good points and random samples, evenly by the logarithm of their work.
+    """
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    context = SpaceContext(epochs=1)
+    found = [space.suggest(FixedTrial(dict(point)), context) for point in space.points]
+    found += [space.suggest(study.ask(), context) for _ in range(SAMPLES)]
+    work = {config: math.log(model_cost(config.model).macs) for config in found}
+    least = min(work.values())
+    steps = [least + i / (PROBES - 1) * math.log(PROBE_RANGE) for i in range(PROBES)]
+    near = {_nearest(work, step) for step in steps}
+    probes = sorted(near, key=lambda config: work[config])
+    return [config.model_copy(update={"batch_size": PROBE_BATCH}) for config in probes]
+
+
+def _nearest(work: dict[TrialConfig, float], step: float) -> TrialConfig:
+    return min(work, key=lambda config: abs(work[config] - step))
+
+
+def affordable(machine: Machine, plan: SearchPlan) -> Callable[[ModelConfig], bool]:
+    """Whether an epoch of a model stays under the plan's limit here."""
+    limit = plan.max_epoch_seconds
+    if limit is None:
+        return lambda model: True
+    return lambda model: machine.epoch_seconds(model) <= limit
+
+
+def expected_epochs(plan: SearchPlan, early_stopping: bool) -> float:
+    """Mean epochs of a trial when each rung lets one in `reduction_factor` pass."""
+    if not early_stopping:
+        return float(plan.epochs)
+    share, at, total = 1.0, 0, 0.0
+    rung = plan.grace_period
+    while rung < plan.epochs:
+        total += share * (rung - at)
+        share, at, rung = share / plan.reduction_factor, rung, rung * plan.reduction_factor
+    return total + share * (plan.epochs - at)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds: of an epoch of the first known-good point, of a mean epoch, of what is left."""
+
+    reference: TrialConfig
+    reference_seconds: float
+    mean_epoch_seconds: float
+    total_seconds: float
+
+
+def estimate(
+    space: Space,
+    machine: Machine,
+    plan: SearchPlan,
+    context: SpaceContext,
+    trials: int,
+    *,
+    early_stopping: bool,
+) -> Estimate:
+    """Expected duration of `trials` more trials, over random configurations of the space."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seconds = mean(
+        machine.epoch_seconds(space.suggest(study.ask(), context).model) for _ in range(SAMPLES)
+    )
+    reference = space.suggest(FixedTrial(dict(space.points[0])), SpaceContext(plan.epochs))
+    total = trials * expected_epochs(plan, early_stopping) * seconds / plan.concurrency
+    # Ray and its workers start; the last trial that runs to the end runs alone.
+    total = START_SECONDS + max(total, plan.epochs * seconds)
+    return Estimate(reference, machine.epoch_seconds(reference.model), seconds, total)

@@ -1,0 +1,39 @@
+"""Which of Optuna's samplers a name stands for, set up to work beside early stopping."""
+
+from __future__ import annotations
+
+import warnings
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+
+STARTUP_TRIALS = 10
+
+
+def make_sampler(name: str, seed: int) -> BaseSampler:
+    """The sampler called `name` (see `settings.SAMPLERS`), seeded.
+
+    TPE is univariate: beside early stopping Optuna 5's multivariate default finds no more than
+    random search does, the univariate form does (benchmarks/).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        match name:
+            case "tpe":
+                return TPESampler(multivariate=False, n_startup_trials=STARTUP_TRIALS, seed=seed)
+            case "gp":
+                return GPSampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
+            case "cmaes":
+                return CmaEsSampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
+            case "qmc":
+                return QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+            case "random":
+                return RandomSampler(seed=seed)
+    raise ValueError(f"unknown sampler {name!r}")

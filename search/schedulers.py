@@ -1,0 +1,176 @@
+"""Trial schedulers: pure logic that says after each epoch whether a trial goes on.
+
+A scheduler's state is a function of the intermediate values that were reported, so it is rebuilt
+from SQL with `observe` and needs no checkpoint of its own. Values are validation accuracies,
+larger is better; the resource is the epoch, counted from 1.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import numpy as np
+
+from fmnist_models.config import Config
+
+
+class Decision(Config):
+    """The scheduler's word on a trial after an epoch; `rung` is the epoch of the rung compared at.
+
+    `cutoff` is the value below which the trial would be stopped; None where nothing was compared.
+    """
+
+    action: Literal["continue", "stop"]
+    epoch: int
+    value: float
+    rung: int | None = None
+    cutoff: float | None = None
+    reason: str
+
+
+class TrialScheduler(Protocol):
+    """What the search asks; implementations are below."""
+
+    def observe(self, number: int, epoch: int, value: float) -> None:
+        """Take in a value that was reported before this launch, without judging it."""
+
+    def decide(self, number: int, epoch: int, value: float) -> Decision:
+        """Judge trial `number`, which has just reported `value` for `epoch`, and take it in."""
+
+
+class Fifo:
+    """Every trial runs all its epochs."""
+
+    def observe(self, number: int, epoch: int, value: float) -> None:
+        """Nothing is compared, so nothing is kept."""
+
+    def decide(self, number: int, epoch: int, value: float) -> Decision:
+        """Always: continue."""
+        return Decision(action="continue", epoch=epoch, value=value, reason="fifo never stops")
+
+
+class Asha:
+    """Asynchronous successive halving (arXiv:1810.05934), the stopping variant.
+
+    Rungs stand at grace_period * reduction_factor^k epochs, below `epochs`. At a rung a trial is
+    stopped if it lies under the (1 - 1 / reduction_factor) quantile of those that were there
+    before it; the first at a rung always goes on. Decides as Ray Tune's ASHAScheduler does.
+    """
+
+    def __init__(self, grace_period: int, reduction_factor: int, epochs: int) -> None:
+        self.quantile = 1 - 1 / reduction_factor
+        self.rungs: dict[int, dict[int, float]] = {}
+        rung = grace_period
+        while rung < epochs:
+            self.rungs[rung] = {}
+            rung *= reduction_factor
+
+    def observe(self, number: int, epoch: int, value: float) -> None:
+        """Put the value into its rung, if the epoch is one."""
+        if epoch in self.rungs:
+            self.rungs[epoch][number] = value
+
+    def decide(self, number: int, epoch: int, value: float) -> Decision:
+        """Compare at a rung; go on between rungs."""
+        if epoch not in self.rungs:
+            return Decision(action="continue", epoch=epoch, value=value, reason="between rungs")
+        others = [v for trial, v in self.rungs[epoch].items() if trial != number]
+        self.observe(number, epoch, value)
+        if not others:
+            return Decision(
+                action="continue", epoch=epoch, value=value, rung=epoch, reason="first at the rung"
+            )
+        cutoff = float(np.quantile(others, self.quantile))
+        return _compare(epoch, value, epoch, cutoff, f"{len(others)} others at rung {epoch}")
+
+
+class Hyperband:
+    """Asynchronous Hyperband (arXiv:1810.05934, section 3): ASHA in several brackets.
+
+    Bracket s starts its rungs at grace_period * reduction_factor^s. A trial belongs to a bracket by
+    its number alone, in shares that give each bracket about the same work, so that a rebuilt
+    scheduler puts it into the same one.
+    """
+
+    def __init__(self, grace_period: int, reduction_factor: int, epochs: int) -> None:
+        self.brackets: list[Asha] = []
+        grace = grace_period
+        while grace < epochs or not self.brackets:
+            self.brackets.append(Asha(grace, reduction_factor, epochs))
+            grace *= reduction_factor
+        shares = np.array([float(reduction_factor) ** -s for s in range(len(self.brackets))])
+        self._bounds = np.cumsum(shares / shares.sum())
+
+    def bracket(self, number: int) -> Asha:
+        """The bracket of trial `number`: a low-discrepancy draw by the golden ratio."""
+        place = (number * 0.6180339887498949) % 1.0
+        index = int(np.searchsorted(self._bounds, place, side="right"))
+        return self.brackets[min(index, len(self.brackets) - 1)]
+
+    def observe(self, number: int, epoch: int, value: float) -> None:
+        """Take the value into the trial's bracket."""
+        self.bracket(number).observe(number, epoch, value)
+
+    def decide(self, number: int, epoch: int, value: float) -> Decision:
+        """As the trial's bracket decides."""
+        return self.bracket(number).decide(number, epoch, value)
+
+
+class MedianStopping:
+    """The median stopping rule of Google Vizier (KDD 2017, section 3.2.2).
+
+    After `grace_period` epochs a trial is stopped if its best value so far lies under the median of
+    the other trials' running means up to the same epoch, once three others have got there.
+    """
+
+    least_others = 3
+
+    def __init__(self, grace_period: int) -> None:
+        self.grace_period = grace_period
+        self.values: dict[int, dict[int, float]] = {}
+
+    def observe(self, number: int, epoch: int, value: float) -> None:
+        """Keep the value in the trial's curve."""
+        self.values.setdefault(number, {})[epoch] = value
+
+    def decide(self, number: int, epoch: int, value: float) -> Decision:
+        """Compare from the grace period's last epoch on."""
+        self.observe(number, epoch, value)
+        means = [
+            float(np.mean([v for e, v in curve.items() if e <= epoch]))
+            for other, curve in self.values.items()
+            if other != number and max(curve) >= epoch
+        ]
+        if epoch < self.grace_period or len(means) < self.least_others:
+            return Decision(
+                action="continue", epoch=epoch, value=value, reason="too early to compare"
+            )
+        best = max(self.values[number].values())
+        return _compare(
+            epoch, best, None, float(np.median(means)), f"median of {len(means)} others"
+        )
+
+
+def _compare(epoch: int, value: float, rung: int | None, cutoff: float, against: str) -> Decision:
+    action: Literal["continue", "stop"] = "stop" if value < cutoff else "continue"
+    sign = "<" if action == "stop" else ">="
+    reason = f"{value:.4f} {sign} {cutoff:.4f}, {against}"
+    return Decision(
+        action=action, epoch=epoch, value=value, rung=rung, cutoff=cutoff, reason=reason
+    )
+
+
+def make_scheduler(
+    name: str, *, grace_period: int, reduction_factor: int, epochs: int
+) -> TrialScheduler:
+    """The scheduler called `name` (see `settings.SCHEDULERS`), with nothing observed yet."""
+    match name:
+        case "asha":
+            return Asha(grace_period, reduction_factor, epochs)
+        case "hyperband":
+            return Hyperband(grace_period, reduction_factor, epochs)
+        case "median":
+            return MedianStopping(grace_period)
+        case "fifo":
+            return Fifo()
+    raise ValueError(f"unknown scheduler {name!r}")

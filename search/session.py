@@ -1,0 +1,238 @@
+"""One launch of a search, free of Ray: asks for configurations, takes in epochs, decides, records.
+
+    next_trial -> StartedTrial, handed to a worker
+    report     -> Decision, after each epoch of it
+    fail       -> it raised, diverged or lost its worker
+    close      -> whatever still runs is given up and queued again
+
+All calls come from one thread, the only writer to the database; `view` may be called from others.
+States in Optuna: stopped by the scheduler PRUNED, all epochs COMPLETE, failed or interrupted FAIL.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.trial import TrialState
+
+from fmnist_models.config import Config, TrialConfig
+from fmnist_models.metrics import EpochMetrics
+from search.schedulers import Decision, TrialScheduler
+from search.study import HEARTBEAT_SECONDS, RETRY_OF, finished, give_up
+from spaces import Space, SpaceContext
+from storage import Database, DecisionRow, EpochRow
+
+MOST_FAILURES = 10
+"""So many failures in a row end a search: the fault is not in single configurations."""
+
+
+class StartedTrial(Config):
+    """A trial to be trained: its number in the study and its configuration."""
+
+    number: int
+    config: TrialConfig
+
+
+@dataclass(frozen=True)
+class LiveTrial:
+    """A running trial as the display shows it; `last` is None before its first epoch."""
+
+    number: int
+    config: TrialConfig
+    started: float
+    last: EpochMetrics | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial that ended in this launch, for the display; `value` as Optuna keeps it."""
+
+    number: int
+    state: str
+    value: float | None
+    epochs: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class View:
+    """A consistent picture of the session for the display."""
+
+    running: tuple[LiveTrial, ...]
+    counts: dict[str, int]
+    best: tuple[int, float] | None
+    ended: tuple[Ended, ...]
+
+
+@dataclass
+class _Tally:
+    counts: dict[str, int] = field(default_factory=lambda: {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0})
+    best: tuple[int, float] | None = None
+    failures_in_a_row: int = 0
+    first_failure: str | None = None
+
+
+class SearchSession:
+    """The state of one launch; see the top of the file."""
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        database: Database,
+        launch_id: int,
+        space: Space,
+        context: SpaceContext,
+        scheduler: TrialScheduler,
+        trials: int,
+    ) -> None:
+        self.study, self.database, self.launch_id = study, database, launch_id
+        self.space, self.context, self.scheduler, self.trials = space, context, scheduler, trials
+        self.epochs_trained = 0
+        self._live: dict[int, tuple[optuna.Trial, LiveTrial]] = {}
+        self._ended: list[Ended] = []
+        self._tally = _Tally()
+        self._lock = threading.Lock()
+        self._last_heartbeat = time.monotonic()
+        self._recall()
+
+    def _recall(self) -> None:
+        """Take in what the study already holds: counts, the best, and the scheduler's values."""
+        past = self.study.get_trials(deepcopy=False)
+        for trial in past:
+            if trial.state.name in self._tally.counts:
+                self._tally.counts[trial.state.name] += 1
+            if trial.state == TrialState.COMPLETE and trial.value is not None:
+                self._note_best(trial.number, trial.value)
+        for trial in finished(past):
+            for epoch, value in trial.intermediate_values.items():
+                self.scheduler.observe(trial.number, epoch, value)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the study has its total of finished trials, or fails without end."""
+        return self._finished >= self.trials or self.is_hopeless
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the last trials have all failed."""
+        return self._tally.failures_in_a_row >= MOST_FAILURES
+
+    @property
+    def first_failure(self) -> str | None:
+        """The reason of the first failure in this launch."""
+        return self._tally.first_failure
+
+    @property
+    def _finished(self) -> int:
+        return self._tally.counts["COMPLETE"] + self._tally.counts["PRUNED"]
+
+    def next_trial(self) -> StartedTrial | None:
+        """A new trial, RUNNING in the study; None while those that run may complete the total."""
+        if self.is_done or self._finished + len(self._live) >= self.trials:
+            return None
+        trial = self.study.ask()
+        sampled = self.space.suggest(trial, self.context)
+        config = sampled.model_copy(update={"seed": self.context.seed + trial.number})
+        self.database.add_trial(
+            self.study.study_name,
+            trial.number,
+            self.launch_id,
+            config.model_dump(mode="json"),
+            retry_of=trial.user_attrs.get(RETRY_OF),
+        )
+        with self._lock:
+            live = LiveTrial(trial.number, config, time.monotonic())
+            self._live[trial.number] = trial, live
+        return StartedTrial(number=trial.number, config=config)
+
+    def report(self, number: int, metrics: EpochMetrics) -> Decision | None:
+        """Record an epoch and say how the trial goes on; None after its last epoch.
+
+        A trial that is not running (any more) is told to stop and nothing is recorded.
+        """
+        accuracy = metrics.val_accuracy
+        if number not in self._live or accuracy is None or metrics.val_loss is None:
+            return Decision(
+                action="stop", epoch=metrics.epoch, value=0.0, reason="the trial is not running"
+            )
+        trial, live = self._live[number]
+        with self._lock:
+            self._live[number] = trial, LiveTrial(number, live.config, live.started, metrics)
+        self.epochs_trained += 1
+        trial.report(accuracy, metrics.epoch)
+        name = self.study.study_name
+        row = EpochRow(
+            study_name=name, number=number, launch_id=self.launch_id, **metrics.model_dump()
+        )
+        if metrics.epoch >= live.config.epochs:
+            self.database.add_epoch(row)
+            self._end(number, TrialState.COMPLETE, accuracy, "all epochs done")
+            return None
+        decision = self.scheduler.decide(number, metrics.epoch, accuracy)
+        self.database.record_epoch(
+            row,
+            DecisionRow(
+                study_name=name, number=number, launch_id=self.launch_id, **decision.model_dump()
+            ),
+        )
+        if decision.action == "stop":
+            self._end(number, TrialState.PRUNED, accuracy, decision.reason)
+        return decision
+
+    def fail(self, number: int, reason: str) -> None:
+        """End a trial as FAIL with the reason; the search goes on."""
+        if number in self._live:
+            self._end(number, TrialState.FAIL, None, reason)
+
+    def _end(self, number: int, state: TrialState, value: float | None, reason: str) -> None:
+        trial, live = self._live[number]
+        self.database.set_reason(self.study.study_name, number, reason)
+        trial.set_user_attr("reason", reason.splitlines()[0])  # for the dashboard
+        # Told PRUNED or FAIL, Optuna takes no value and keeps the last one reported.
+        self.study.tell(trial, value if state == TrialState.COMPLETE else None, state)
+        with self._lock:
+            del self._live[number]
+            epochs = live.last.epoch if live.last else 0
+            self._ended.append(Ended(number, state.name, value, epochs, reason))
+            self._tally.counts[state.name] += 1
+            if state == TrialState.FAIL:
+                self._tally.failures_in_a_row += 1
+                self._tally.first_failure = self._tally.first_failure or reason
+            else:
+                self._tally.failures_in_a_row = 0
+            if state == TrialState.COMPLETE and value is not None:
+                self._note_best(number, value)
+
+    def _note_best(self, number: int, value: float) -> None:
+        if self._tally.best is None or value > self._tally.best[1]:
+            self._tally.best = number, value
+
+    def heartbeat(self) -> None:
+        """Tell the other drivers that this one lives; cheap to call often."""
+        now = time.monotonic()
+        if now - self._last_heartbeat >= HEARTBEAT_SECONDS:
+            self._last_heartbeat = now
+            self.database.heartbeat(self.launch_id)
+
+    def close(self, outcome: str) -> None:
+        """Give up what still runs (to be queued again) and end the launch with its outcome."""
+        for number in list(self._live):
+            frozen = self.study.get_trials(deepcopy=False)[number]
+            give_up(self.database, self.study, frozen, f"{outcome} while it ran; queued again")
+            with self._lock:
+                del self._live[number]
+                self._tally.counts["FAIL"] += 1
+        self.database.end_launch(self.launch_id, outcome)
+
+    def view(self) -> View:
+        """What the display shows; safe to call from another thread."""
+        with self._lock:
+            return View(
+                running=tuple(live for _, live in self._live.values()),
+                counts=dict(self._tally.counts),
+                best=self._tally.best,
+                ended=tuple(self._ended),
+            )

@@ -1,0 +1,82 @@
+"""`SearchSettings`: all that a launch of a search was told, checked before anything happens."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, ValidationError, field_validator
+
+from fmnist_models.config import Config, explain
+from fmnist_models.errors import ConfigError
+from fmnist_models.families import known
+from search.errors import UsageError
+from spaces import SPACES
+
+SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random"]
+SchedulerName = Literal["asha", "hyperband", "median", "fifo"]
+SAMPLERS: tuple[str, ...] = get_args(SamplerName)
+SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
+DEFAULT_STORAGE = "sqlite:///fmnist_search.db"
+STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+
+
+class SearchSettings(Config):
+    """One launch of a search; None stands for what fits the machine or the space.
+
+    `trials` is the study's total of finished trials over all launches. Times are in seconds.
+    `max_epoch_seconds` of infinity is spelt 0: no limit.
+    """
+
+    space: str
+    trials: Annotated[int, Field(ge=1, le=1_000_000)]
+    study: Annotated[str, Field(pattern=f"^{STUDY_NAME}$")]
+    storage: str = DEFAULT_STORAGE
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    grace_period: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
+    sampler: SamplerName = "tpe"
+    scheduler: SchedulerName = "asha"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    time_budget_seconds: Annotated[float, Field(gt=0)] | None = None
+    max_epoch_seconds: Annotated[float, Field(ge=0)] | None = None
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    cpus_per_trial: Annotated[float, Field(gt=0, le=1024)] | None = None
+    gpus_per_trial: Annotated[float, Field(ge=0, le=64)] | None = None
+    address: str | None = None
+    data_dir: str | None = None
+    train_samples: Annotated[int, Field(ge=1000)] | None = None
+
+    @field_validator("space")
+    @classmethod
+    def _known_space(cls, space: str) -> str:
+        return known(space, SPACES, "space")
+
+    @property
+    def data_path(self) -> Path | None:
+        """`data_dir` as a path."""
+        return Path(self.data_dir) if self.data_dir else None
+
+
+def make_settings(**values: object) -> SearchSettings:
+    """Checked settings; raises UsageError in one line that names the option and the value."""
+    try:
+        return SearchSettings.model_validate(values)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+    except ValidationError as error:
+        option = str(error.errors()[0]["loc"][0]) if error.errors()[0]["loc"] else ""
+        name = f"--{option.removesuffix('_seconds').replace('_', '-')}" if option else ""
+        raise UsageError(explain(error).replace(f"{option}:", f"{name}:", 1)) from None
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in a duration such as 90, 90s, 30m, 2h or 1h30m; raises ValueError otherwise."""
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0}
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", text)
+    if not parts or "".join(n + u for n, u in parts) != text:
+        raise ValueError(f"{text!r} is no duration; write for example 90s, 30m or 1h30m")
+    return sum(float(number) * units[unit] for number, unit in parts)

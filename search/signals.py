@@ -1,0 +1,44 @@
+"""SIGINT and SIGTERM: end a command cleanly, wherever it stands."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from search.errors import Interrupted
+
+
+class Signals:
+    """Raises `Interrupted` at once, or notes the signal in `received` while `deferred`."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._deferred = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        first = self.received is None
+        self.received = self.received or number
+        if first and not self._deferred:
+            raise Interrupted(number)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle both signals for the block; the handlers from before come back after it."""
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        before = {kind: signal.signal(kind, self._handle) for kind in kinds}
+        try:
+            yield
+        finally:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Only note signals for the block: who runs in it looks at `received`."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False

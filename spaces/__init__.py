@@ -1,0 +1,34 @@
+"""The search spaces: one define-by-run function a family, registered here by one line each.
+
+    suggest(trial, context) -> TrialConfig
+
+`trial` is an Optuna trial, `context` says what the search allows. Importing this package imports
+neither optuna nor torch; a space's file is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from fmnist_models.families import known, unique
+from spaces.space import Space, SpaceContext
+
+__all__ = ["SPACES", "SUMMARIES", "Space", "SpaceContext", "get_space"]
+
+SPACES = unique(
+    [
+        ("quick", "spaces.quick"),
+        ("wrn", "spaces.wrn"),
+    ]
+)
+SUMMARIES = {
+    "quick": "small convolutional nets that a CPU core trains in 5 to 30 seconds an epoch",
+    "wrn": "wide residual networks, depth 10 to 40, width 1 to 10",
+}
+
+
+def get_space(name: str) -> Space:
+    """The space registered as `name`; raises ConfigError with the known names and the nearest."""
+    module = import_module(SPACES[known(name, SPACES, "space")])
+    space: Space = module.SPACE
+    return space

@@ -1,0 +1,61 @@
+"""Space `quick`: small convolutional nets, for a CPU and for a first look at any machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fmnist_models.config import Activation, TrialConfig
+from fmnist_models.quick import QuickConfig
+from spaces.space import Params, Space, SpaceContext, choose, suggest_training
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+ACTIVATIONS: list[Activation] = ["relu", "silu", "gelu"]
+
+
+def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
+    """Sample a `quick` net and how to train it."""
+    batch_norm = trial.suggest_categorical("quick.batch_norm", [True, False])
+    model = QuickConfig(
+        width=trial.suggest_categorical("quick.width", [8, 16, 32]),
+        depth=trial.suggest_int("quick.depth", 1, 3),
+        activation=choose(trial, "quick.activation", ACTIVATIONS),
+        dropout=trial.suggest_float("quick.dropout", 0.0, 0.5),
+        batch_norm=batch_norm,
+        bn_momentum=trial.suggest_float("quick.bn_momentum", 0.01, 0.5, log=True)
+        if batch_norm
+        else 0.1,
+    )
+    return suggest_training(trial, context, "quick", model)
+
+
+_SGD: Params = {
+    "quick.batch_norm": True,
+    "quick.width": 16,
+    "quick.depth": 2,
+    "quick.activation": "relu",
+    "quick.dropout": 0.0,
+    "quick.bn_momentum": 0.1,
+    "quick.optimizer": "sgd",
+    "quick.sgd.lr": 0.2,
+    "quick.sgd.momentum": 0.9,
+    "quick.sgd.weight_decay": 5e-4,
+    "quick.lr_schedule": "linear",
+    "quick.warmup": 0.15,
+    "quick.flip": True,
+    "quick.shift": 1,
+    "quick.blank": "none",
+    "quick.label_smoothing": 0.05,
+    "quick.ema_decay": 0.99,
+    "quick.batch_size": 128,
+}
+
+SPACE = Space(
+    name="quick",
+    version=1,
+    suggest=suggest,
+    points=[_SGD, {**_SGD, "quick.width": 32}],
+    epochs_cpu=9,
+    epochs_gpu=27,
+)

@@ -1,0 +1,25 @@
+"""What can go wrong with the database, by whose fault it is.
+
+::
+
+    StorageError                 any failure of this room
+    ├── StorageRefused           the user's mistake: exit status 2
+    └── StorageUnavailable       the surroundings failed: exit status 3, start again to go on
+
+Every message is one line that names the database (passwords masked) and the remedy.
+"""
+
+
+class StorageError(Exception):
+    """Base of everything this room raises on purpose; its text is always one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class StorageRefused(StorageError):
+    """The user's mistake: a bad URL, a missing driver, a file that is not ours to write."""
+
+
+class StorageUnavailable(StorageError):
+    """The surroundings failed: locked for too long, disk full, server gone."""

@@ -1,0 +1,91 @@
+"""What goes into our tables and comes out of them: frozen rows that know no other keys.
+
+Times are UTC and aware; accuracies are fractions in [0, 1]; a diverged trial's figures may be NaN.
+"""
+
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LaunchStart(_Row):
+    """One start of a driver, as the driver knows it.
+
+    `process_started` is when the operating system started process `pid` (seconds since 1970):
+    with it a reused process id is told from the driver's own.
+    """
+
+    study_name: str
+    settings: JsonObject
+    environment: JsonObject
+    host: str
+    pid: int
+    process_started: float
+
+
+class Launch(LaunchStart):
+    """One start of a driver, as the database knows it; times are by the database's clock."""
+
+    id: int
+    started_at: datetime
+    heartbeat_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+
+
+class TrialRecord(_Row):
+    """What we keep of a trial beside Optuna's own record.
+
+    `config` is empty and `launch_id` None when only a reason was ever written: the driver died
+    between asking Optuna for the trial and adding it here.
+    """
+
+    study_name: str
+    number: int
+    launch_id: int | None
+    config: JsonObject
+    retry_of: int | None
+    reason: str | None
+
+
+class EpochRow(_Row):
+    """The figures of one epoch of a trial; `peak_memory_bytes` is the device's or the process's."""
+
+    study_name: str
+    number: int
+    launch_id: int
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    lr: float
+    seconds: float
+    images_per_second: float
+    peak_memory_bytes: int
+
+
+class DecisionRow(_Row):
+    """The trial scheduler's word on a trial after an epoch.
+
+    `rung` and `cutoff` are None where the scheduler compared nothing. `created_at` is set by the
+    database; what a caller gives is not used.
+    """
+
+    study_name: str
+    number: int
+    launch_id: int
+    epoch: int
+    action: Literal["continue", "stop"]
+    rung: int | None
+    value: float
+    cutoff: float | None
+    reason: str
+    created_at: datetime | None = None

@@ -1,0 +1,247 @@
+"""Opening: creation, races, migrations and the tuning of every connection."""
+
+import copy
+import logging
+import pickle
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+from storage import Database, StorageRefused, open_database
+from storage.schema import MIGRATIONS, ensure_schema
+from storage.tables import SCHEMA_VERSION, VERSION_TABLE, metadata
+
+ROOT = Path(__file__).parents[2]
+DRIVER = """
+import sys
+import alembic.command, optuna  # beforehand, so that all are equally quick
+from storage import open_database
+for url in sys.argv[2:]:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    with open_database(url) as database:
+        database.remember_study(sys.argv[1], {})
+        database.optuna_storage.get_all_studies()
+"""
+NEXT_REVISION = """
+import sqlalchemy as sa
+from alembic import op
+revision = "0002"
+down_revision = "0001"
+def upgrade():
+    with op.batch_alter_table("search_trial") as batch:
+        batch.add_column(sa.Column("colour", sa.Text))
+"""
+
+
+def test_open_twice_keeps_what_is_there(url: str) -> None:
+    with open_database(url) as database:
+        database.remember_study("wrn", {"epochs": 9})
+    with open_database(url, create=False) as database:
+        assert database.study_identity("wrn") == {"epochs": 9}
+
+
+def test_reading_creates_nothing(url: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(StorageRefused, match="no search has been stored there yet"):
+            open_database(url, create=False)
+    assert not list(tmp_path.glob("search.db*"))
+
+
+def test_every_sqlite_connection_is_tuned(sqlite_url: str) -> None:
+    with open_database(sqlite_url) as database:
+        for engine in (database._engine, database.optuna_storage.engine):
+            with engine.connect() as first, engine.connect() as second:
+                for connection in (first, second):
+                    values = {
+                        name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+                        for name in ("journal_mode", "synchronous", "busy_timeout")
+                    }
+                    assert values == {
+                        "journal_mode": "wal",
+                        "synchronous": 1,  # NORMAL
+                        "busy_timeout": 60_000,  # milliseconds
+                    }
+
+
+def test_closing_leaves_one_file(sqlite_url: str, tmp_path: Path) -> None:
+    with open_database(sqlite_url) as database:
+        database.optuna_storage.get_all_studies()
+    assert [path.name for path in tmp_path.iterdir()] == ["search.db"]
+
+
+def test_migrated_schema_equals_the_metadata(database: Database) -> None:
+    with database._engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": VERSION_TABLE, "compare_server_default": True}
+        )
+        assert context.get_current_revision() == SCHEMA_VERSION
+        assert compare_metadata(context, metadata) == []
+
+
+def test_code_names_the_newest_migration() -> None:
+    assert ScriptDirectory(MIGRATIONS).get_current_head() == SCHEMA_VERSION
+
+
+@pytest.fixture
+def next_migrations(tmp_path: Path) -> Path:
+    """Give our migrations with one more, as a later release will have."""
+    folder = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "versions" / "r0002_colour.py").write_text(NEXT_REVISION)
+    return folder
+
+
+def upgrade_to_next(engine: Engine, migrations: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.schema.SCHEMA_VERSION", "0002")
+    ensure_schema(engine, create=False, wait_seconds=5, migrations=migrations)
+
+
+def test_older_schema_is_upgraded_with_its_data(
+    database: Database, next_migrations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.add_trial("wrn", 0, 1, {"depth": 16})
+    upgrade_to_next(database._engine, next_migrations, monkeypatch)
+    with database._engine.connect() as connection:
+        row = connection.execute(text("SELECT number, colour FROM search_trial")).one()
+    assert tuple(row) == (0, None)
+
+
+def test_upgrade_of_a_file_keeps_a_backup(
+    sqlite_url: str,
+    tmp_path: Path,
+    next_migrations: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with open_database(sqlite_url) as database, caplog.at_level(logging.WARNING):
+        database.remember_study("wrn", {"epochs": 9})
+        upgrade_to_next(database._engine, next_migrations, monkeypatch)
+    monkeypatch.undo()
+    (backup,) = tmp_path.glob("search.db.schema-0001-*.backup")
+    assert str(backup) in caplog.text
+    with open_database(f"sqlite:///{backup}", create=False) as old:
+        assert old.study_identity("wrn") == {"epochs": 9}
+
+
+def test_failed_upgrade_changes_nothing(
+    sqlite_url: str, tmp_path: Path, next_migrations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = next_migrations / "versions" / "r0002_colour.py"
+    script.write_text(NEXT_REVISION + "    raise ZeroDivisionError\n")
+    with open_database(sqlite_url) as database, pytest.raises(ZeroDivisionError):
+        upgrade_to_next(database._engine, next_migrations, monkeypatch)
+    with closing(sqlite3.connect(tmp_path / "search.db")) as connection:
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(search_trial)")}
+        assert "number" in columns and "colour" not in columns
+
+
+def test_newer_schema_is_refused_unchanged(url: str) -> None:
+    with open_database(url) as database, database._engine.begin() as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    for create in (True, False):
+        with pytest.raises(StorageRefused, match=r"newer fmnist-search \(schema 9999"):
+            open_database(url, create=create)
+
+
+def start_driver(name: str, urls: list[str]) -> subprocess.Popen[str]:
+    """Start a process that says when it is ready, then opens the next URL when told to."""
+    command = [sys.executable, "-c", DRIVER, name, *urls]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def give_the_word(driver: subprocess.Popen[str]) -> None:
+    assert driver.stdin is not None
+    driver.stdin.write("go\n")
+    driver.stdin.flush()
+
+
+def wait_until_ready(driver: subprocess.Popen[str]) -> None:
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == "ready\n"
+
+
+def race(urls: list[str]) -> None:
+    """Let four processes create the same new databases, each at the same moment."""
+    names = ["study0", "study1", "study2", "study3"]
+    drivers = [start_driver(name, urls) for name in names]
+    for _ in urls:
+        for driver in drivers:
+            wait_until_ready(driver)
+        for driver in drivers:
+            give_the_word(driver)
+    for driver in drivers:
+        driver.communicate()
+    assert [driver.returncode for driver in drivers] == [0] * len(drivers)
+    for url in urls:
+        with open_database(url, create=False) as database:
+            assert database.study_names() == names
+
+
+def test_four_processes_create_one_sqlite_file(tmp_path: Path) -> None:
+    race([f"sqlite:///{tmp_path}/race{number}.db" for number in range(6)])
+
+
+def test_four_processes_create_in_one_postgresql_database(
+    new_postgresql_url: Callable[[], str],
+) -> None:
+    race([new_postgresql_url() for _ in range(3)])
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.05, 0.1, 0.2])
+def test_creation_killed_half_way_is_made_good(sqlite_url: str, seconds: float) -> None:
+    with start_driver("killed", [sqlite_url]) as driver:
+        wait_until_ready(driver)
+        give_the_word(driver)
+        time.sleep(seconds)
+        driver.kill()
+    with open_database(sqlite_url) as database:
+        assert database.study_names() in ([], ["killed"])
+        assert database.optuna_storage.get_all_studies() == []
+
+
+def test_one_at_a_time_is_inside(database: Database) -> None:
+    inside, seen = [0], []
+
+    def enter() -> None:
+        for _ in range(10):
+            with database.exclusive():
+                inside[0] += 1
+                time.sleep(0.001)
+                seen.append(inside[0])
+                inside[0] -= 1
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [1] * 40
+
+
+def test_nothing_with_a_password_is_pickled(database: Database) -> None:
+    for thing in (database, database.optuna_storage):
+        for copier in (pickle.dumps, copy.deepcopy):
+            with pytest.raises(TypeError, match=r"open_database\(url\)"):
+                copier(thing)
+
+
+def test_import_stays_cheap() -> None:
+    code = "import storage, sys; print({'alembic', 'optuna', 'psycopg', 'torch'} & {*sys.modules})"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
