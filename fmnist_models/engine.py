@@ -71,7 +71,7 @@ class Trainer:
 
     def _fresh_model(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.seed)
+            torch.default_generator.manual_seed(self.config.seed)  # the CPU's alone
             model = build_model(self.config.model, self.dataset.classes)
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

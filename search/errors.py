@@ -13,7 +13,6 @@ import errno
 import signal
 
 from fmnist_models.errors import FmnistError
-from storage import StorageRefused, StorageUnavailable, as_storage_error
 
 
 class SearchError(Exception):
@@ -50,6 +49,9 @@ class Interrupted(SearchError):
 
 def as_search_error(error: BaseException, storage: str = "") -> SearchError | None:
     """`error` as one of the classes above, or None when it is a defect of ours."""
+    # Here and not above: `--help` needs this file's classes, but not the database's libraries.
+    from storage import StorageRefused, StorageUnavailable, as_storage_error
+
     if isinstance(error, SearchError):
         return error
     if isinstance(error, FmnistError | StorageRefused):

@@ -196,7 +196,6 @@ def _run_session(
             signals.deferred(),
             display.shown(),
             ray_started(settings.address, available_cpus(), gpu_count()),
-            signals.installed(),  # again, as Ray puts a handler of its own on SIGTERM
         ):
             run_trials(session, plan, _worker_settings(launch, machine), control)
         outcome = _outcome(session, signals)
@@ -228,6 +227,8 @@ def _conclude(launch: Launch, as_json: bool) -> Summary:
     study, seconds = launch.study.study_name, time.monotonic() - launch.started
     for line in summary_lines(summary):
         print(line)
+    if summary.best and not path:
+        print(f"Not exported, {study}.best.json is not to be written: python -m search export")
     if path:
         print(f"Exported: {path}")
         print(f"Next: python -m fmnist_models train {path} --out models/{study}")

@@ -20,6 +20,7 @@ from search.errors import SurroundingsError
 from search.messages import FAILURE, METRICS, WorkerSettings
 from search.plan import SearchPlan
 from search.session import SearchSession
+from search.signals import handlers_kept
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {
@@ -59,25 +60,24 @@ def ray_started(address: str | None, cpus: int, gpus: int) -> Iterator[None]:
         os.environ.setdefault(name, value)
     python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     os.environ["PYTHONPATH"] = python_path
-    import ray
+    with handlers_kept():
+        import ray
 
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    try:
+        logging.getLogger("ray").setLevel(logging.CRITICAL)
+        where: dict[str, Any] = {
+            "num_cpus": cpus,
+            "num_gpus": gpus,
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+        }
         if address:
             env = {"env_vars": {"PYTHONPATH": python_path}}
-            ray.init(address=address, runtime_env=env, **common)
-        else:
-            ray.init(
-                num_cpus=cpus,
-                num_gpus=gpus,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                **common,
-            )
-    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SurroundingsError(f"Ray did not start ({address or 'here'}): {first}") from error
+            where = {"address": address, "runtime_env": env}
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **where)
+        except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise SurroundingsError(f"Ray did not start ({address or 'here'}): {first}") from error
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, field
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from fmnist_models.config import Config, TrialConfig
@@ -154,15 +155,21 @@ class SearchSession:
         A trial that is not running (any more) is told to stop and nothing is recorded.
         """
         accuracy = metrics.val_accuracy
-        if number not in self._live or accuracy is None or metrics.val_loss is None:
-            return Decision(
-                action="stop", epoch=metrics.epoch, value=0.0, reason="the trial is not running"
-            )
+        if number in self._live and accuracy is not None and metrics.val_loss is not None:
+            try:
+                return self._take_in(number, metrics, accuracy)
+            except UpdateFinishedTrialError:
+                self._lose(number)
+        return Decision(
+            action="stop", epoch=metrics.epoch, value=0.0, reason="the trial is not running"
+        )
+
+    def _take_in(self, number: int, metrics: EpochMetrics, accuracy: float) -> Decision | None:
         trial, live = self._live[number]
+        trial.report(accuracy, metrics.epoch)
         with self._lock:
             self._live[number] = trial, LiveTrial(number, live.config, live.started, metrics)
         self.epochs_trained += 1
-        trial.report(accuracy, metrics.epoch)
         name = self.study.study_name
         row = EpochRow(
             study_name=name, number=number, launch_id=self.launch_id, **metrics.model_dump()
@@ -185,12 +192,20 @@ class SearchSession:
     def fail(self, number: int, reason: str) -> None:
         """End a trial as FAIL with the reason; the search goes on."""
         if number in self._live:
-            self._end(number, TrialState.FAIL, None, reason)
+            try:
+                self._end(number, TrialState.FAIL, None, reason)
+            except UpdateFinishedTrialError:
+                self._lose(number)
+
+    def _lose(self, number: int) -> None:
+        """Let go of a trial that another driver, which took this one for dead, has queued again."""
+        with self._lock:
+            del self._live[number]
 
     def _end(self, number: int, state: TrialState, value: float | None, reason: str) -> None:
         trial, live = self._live[number]
-        self.database.set_reason(self.study.study_name, number, reason)
         trial.set_user_attr("reason", reason.splitlines()[0])  # for the dashboard
+        self.database.set_reason(self.study.study_name, number, reason)
         # Told PRUNED or FAIL, Optuna takes no value and keeps the last one reported.
         self.study.tell(trial, value if state == TrialState.COMPLETE else None, state)
         with self._lock:

@@ -9,6 +9,19 @@ from types import FrameType
 
 from search.errors import Interrupted
 
+KINDS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Undo what the block does to the handlers of both signals; Ray, for one, takes SIGTERM."""
+    before = {kind: signal.getsignal(kind) for kind in KINDS}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
 
 class Signals:
     """Raises `Interrupted` at once, or notes the signal in `received` while `deferred`."""
@@ -26,13 +39,10 @@ class Signals:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Handle both signals for the block; the handlers from before come back after it."""
-        kinds = (signal.SIGINT, signal.SIGTERM)
-        before = {kind: signal.signal(kind, self._handle) for kind in kinds}
-        try:
+        with handlers_kept():
+            for kind in KINDS:
+                signal.signal(kind, self._handle)
             yield
-        finally:
-            for kind, handler in before.items():
-                signal.signal(kind, handler)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

@@ -116,14 +116,19 @@ def reap(database: Database, study: optuna.Study) -> list[int]:
 
     Gives back the numbers of those trials.
     """
-    launches = {launch.id: launch for launch in database.launches(study.study_name)}
-    records = database.trial_records(study.study_name)
     now = database.now()
+    alive = {
+        launch.id
+        for launch in database.launches(study.study_name)
+        if _alive(launch, (now - launch.heartbeat_at).total_seconds())
+    }
+    records = database.trial_records(study.study_name)
     dead = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         record = records.get(trial.number)
-        launch = launches.get(record.launch_id) if record and record.launch_id else None
-        if launch is None or not _alive(launch, (now - launch.heartbeat_at).total_seconds()):
+        launch_id = record.launch_id if record else None
+        # Without a record its driver died before it made one, or is just about to make it.
+        if launch_id not in alive if launch_id is not None else not alive:
             give_up(database, study, trial, "the driver died while it ran; queued again")
             dead.append(trial.number)
     return dead
@@ -146,6 +151,8 @@ def _alive(launch: Launch, silence_seconds: float) -> bool:
 
 def give_up(database: Database, study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
     """End a running trial as FAIL through no fault of its own, and queue its parameters again."""
+    if trial.state.is_finished():  # another driver was first
+        return
     database.set_reason(study.study_name, trial.number, reason)
     study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
     # Killed before it was asked for all its parameters, a queued trial has them only there.

@@ -11,7 +11,7 @@ from storage.engine import exclusive, make_engine
 from storage.failures import storage_errors
 from storage.records import Records
 from storage.schema import ensure_schema
-from storage.url import check_file, display_url, parse_url, sqlite_path
+from storage.url import check_file, check_space, display_url, parse_url, sqlite_path
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -92,6 +92,8 @@ def open_database(
     path = sqlite_path(parsed)
     if path is not None:
         check_file(path)
+        if create:
+            check_space(path)
     database = Database(parsed, busy_timeout_seconds)
     try:
         database._ensure_schema(create)

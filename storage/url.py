@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 from sqlalchemy import URL, make_url
@@ -41,6 +42,7 @@ _NETWORK_FILE_SYSTEMS = frozenset(
         "sshfs",
     }
 )
+LEAST_FREE_BYTES = 100_000_000
 
 
 def mask_url(text: str) -> str:
@@ -104,6 +106,19 @@ def check_file(path: Path, *, mounts: str | None = None) -> None:
         raise StorageRefused(
             f"{path} is on a network file system ({kind}), where SQLite loses data:"
             " name a file on a local disk or use postgresql://"
+        )
+
+
+def check_space(path: Path, least_bytes: int = LEAST_FREE_BYTES) -> None:
+    """Make sure that a search that starts now has room for its database at `path`.
+
+    Raises StorageRefused when fewer than `least_bytes` are free on its disk.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if free < least_bytes:
+        raise StorageRefused(
+            f"{path}: only {free / 1e6:.0f} MB are free on its disk: make it"
+            f" {least_bytes / 1e6:.0f} MB or name a file on another disk"
         )
 
 

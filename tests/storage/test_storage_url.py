@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage import StorageRefused, mask_url, open_database
-from storage.url import check_file, display_url, parse_url
+from storage.url import check_file, check_space, display_url, parse_url
 
 CANARY = "c4n4ry"
 MOUNTS = """\
@@ -129,3 +129,12 @@ def test_only_a_root_may_be_9p(point: str, refused: bool) -> None:
         return
     with pytest.raises(StorageRefused, match="9p"):
         check_file(Path("/mnt/search.db"), mounts=mounts)
+
+
+def test_a_disk_that_is_nearly_full_is_refused_at_start(tmp_path: Path) -> None:
+    check_space(tmp_path / "search.db", least_bytes=1)
+    with pytest.raises(
+        StorageRefused, match=r"search\.db: only \d+ MB are free .* name a file"
+    ) as e:
+        check_space(tmp_path / "search.db", least_bytes=10**18)
+    assert "\n" not in str(e.value)

@@ -1,0 +1,69 @@
+"""Real images, few of them, and configurations that train in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from fmnist_models.config import (
+    AugmentationConfig,
+    LrScheduleConfig,
+    RegularizationConfig,
+    SgdConfig,
+    TrialConfig,
+)
+from fmnist_models.data import Dataset, load_search_data
+from fmnist_models.fetch import find_data
+from fmnist_models.quick import QuickConfig
+
+MakeConfig = Callable[..., TrialConfig]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """One thread, so that times and sums do not depend on who else is at work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def data() -> Dataset:
+    """3,000 real training images with their own mean and deviation, 1,000 to validate."""
+    dataset = load_search_data(find_data().directory, train_samples=3_000)
+    return replace(dataset, validation=dataset.validation.subset(torch.arange(1_000)))
+
+
+@pytest.fixture(scope="session")
+def few(data: Dataset) -> Dataset:
+    """512 real training images, 256 to validate."""
+    return replace(
+        data,
+        train=data.train.subset(torch.arange(512)),
+        validation=data.validation.subset(torch.arange(256)),
+    )
+
+
+@pytest.fixture(scope="session")
+def everything_on() -> MakeConfig:
+    """Makes a short run in which every ingredient is at work; keywords change it."""
+
+    def make(**changes: Any) -> TrialConfig:
+        parts: dict[str, Any] = {
+            "model": QuickConfig(width=8, depth=1, dropout=0.3),
+            "optimizer": SgdConfig(lr=0.05),
+            "lr_schedule": LrScheduleConfig(kind="cosine", warmup=0.2),
+            "augmentation": AugmentationConfig(flip=True, shift=2, cutout=8, random_erasing=0.5),
+            "regularization": RegularizationConfig(label_smoothing=0.1, ema_decay=0.9),
+            "batch_size": 100,
+            "epochs": 3,
+            "seed": 7,
+        }
+        return TrialConfig(**{**parts, **changes})
+
+    return make

@@ -1,0 +1,111 @@
+"""Training on a GPU, where there is one: as on a CPU, without waiting within an epoch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fmnist_models.config import ModelConfig, RegularizationConfig, SgdConfig, TrialConfig
+from fmnist_models.data import Dataset
+from fmnist_models.engine import Trainer
+from fmnist_models.families import FAMILIES, get_family
+from fmnist_models.precision import Precision, choose_precision
+
+MakeConfig = Callable[..., TrialConfig]
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no CUDA device on this machine: nothing to train on"
+)
+families = pytest.mark.parametrize("name", FAMILIES)
+
+
+def example(name: str) -> ModelConfig:
+    return get_family(name).example
+
+
+@contextmanager
+def waits() -> Iterator[list[warnings.WarningMessage]]:
+    """Collects a warning for each time that the host waits for the device."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        caught.clear()  # of the warning that this mode is a prototype
+        try:
+            yield caught
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@families
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_epoch_on_the_gpu_is_near_that_on_a_cpu(
+    few: Dataset, name: str, precision: Precision
+) -> None:
+    # Without dropout and augmentation, but the order of images differs: so the loss is only near.
+    config = TrialConfig(
+        model=example(name),
+        optimizer=SgdConfig(lr=0.02),
+        regularization=RegularizationConfig(ema_decay=0.9),
+        batch_size=64,
+        epochs=3,
+    )
+    losses = []
+    for device, number_format in (("cpu", "fp32"), ("cuda", precision)):
+        run = Trainer(config, few, device=device, precision=number_format)  # type: ignore[arg-type]
+        *_, last = run.epochs()
+        losses.append((last.train_loss, last.val_loss))
+    assert losses[1] == pytest.approx(losses[0], rel=0.15)
+
+
+@families
+def test_everything_lives_on_the_gpu(few: Dataset, everything_on: MakeConfig, name: str) -> None:
+    precision = choose_precision("cuda")
+    run = Trainer(everything_on(model=example(name)), few, device="cuda", precision=precision)
+    metrics = run.run_epoch()
+    assert {p.device.type for p in run.best_model.parameters()} == {"cuda"}
+    resident = few.train.images.numel() + few.validation.images.numel()
+    assert resident < metrics.peak_memory_bytes < 100e9
+
+
+@families
+def test_the_host_waits_no_more_in_a_long_epoch_than_in_a_short_one(
+    few: Dataset, everything_on: MakeConfig, name: str
+) -> None:
+    counts = []
+    for images in (128, 512):
+        part = replace(few, train=few.train.subset(torch.arange(images)))
+        config = everything_on(model=example(name), batch_size=32)
+        run = Trainer(config, part, device="cuda", precision="bf16")
+        run.run_epoch()  # the first one also sets things up
+        with waits() as waited:
+            run.run_epoch()
+        counts.append(len(waited))
+    assert counts[0] > 0  # the figures of an epoch do have to be fetched
+    assert counts[0] == counts[1]
+
+
+def test_training_leaves_the_generators_of_host_and_device_alone(
+    few: Dataset, everything_on: MakeConfig
+) -> None:
+    torch.cuda.manual_seed(5)
+    before = torch.get_rng_state(), torch.cuda.get_rng_state()
+    Trainer(everything_on(), few, device="cuda", precision="fp32").run_epoch()
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert torch.equal(torch.cuda.get_rng_state(), before[1])
+
+
+def test_a_checkpoint_goes_on_from_the_gpu_to_the_cpu(
+    few: Dataset, everything_on: MakeConfig
+) -> None:
+    config = everything_on()
+    run = Trainer(config, few, device="cuda", precision="fp32")
+    run.run_epoch()
+    other = Trainer(config, few, device="cpu", precision="fp32")
+    other.load_state_dict(run.state_dict())
+    assert other.run_epoch().epoch == 2
+    ours = [p.cpu() for p in run.model.parameters()]
+    assert len(ours) == len(list(other.model.parameters()))

@@ -1,0 +1,136 @@
+"""From what was asked to what will run: defaults, limits, and the expected cost."""
+
+import psutil
+import pytest
+
+from fmnist_models.config import ModelConfig
+from fmnist_models.cost import CostModel
+from fmnist_models.data import load_search_data
+from fmnist_models.wrn import WrnConfig
+from search.errors import UsageError
+from search.estimate import START_SECONDS, Machine, affordable, estimate, expected_epochs
+from search.plan import (
+    CPU_MAX_EPOCH_SECONDS,
+    WORKER_MEMORY_BYTES,
+    SearchPlan,
+    make_plan,
+    study_identity,
+)
+from search.settings import make_settings
+from spaces import SpaceContext, get_space
+
+WRN = get_space("wrn")
+
+
+def plan_of(cpus: float = 8, gpus: float = 0, **options: object) -> SearchPlan:
+    settings = make_settings(**{"space": "wrn", "trials": 100, "study": "s", **options})
+    return make_plan(settings, WRN, device="cuda" if gpus else "cpu", cpus=cpus, gpus=gpus)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {"epochs": 9, "grace_period": 1, "cpus_per_trial": 1.0, "gpus_per_trial": 0.0}),
+        ({"gpus": 1}, {"epochs": 27, "grace_period": 3, "gpus_per_trial": 1.0, "concurrency": 1}),
+        ({"epochs": 1}, {"epochs": 1, "grace_period": 1}),
+        ({"epochs": 100, "reduction_factor": 4}, {"grace_period": 6, "reduction_factor": 4}),
+        ({"epochs": 9, "grace_period": 9}, {"grace_period": 9}),
+        ({"cpus": 1}, {"concurrency": 1}),
+        ({"cpus": 2, "cpus_per_trial": 2.0}, {"concurrency": 1}),
+        ({"cpus": 2, "trials": 1}, {"concurrency": 1}),
+        ({"gpus": 1, "gpus_per_trial": 0.5}, {"concurrency": 2, "cpus_per_trial": 1.0}),
+        ({"gpus": 1, "gpus_per_trial": 0.0, "cpus": 1}, {"concurrency": 1}),
+        ({"concurrency": 7, "cpus": 1}, {"concurrency": 7}),
+        ({}, {"device": "cpu", "max_epoch_seconds": CPU_MAX_EPOCH_SECONDS}),
+        ({"gpus": 1}, {"device": "cuda", "max_epoch_seconds": None}),
+        ({"max_epoch_seconds": 0.0}, {"max_epoch_seconds": None}),
+        ({"gpus": 1, "max_epoch_seconds": 5.0}, {"max_epoch_seconds": 5.0}),
+    ],
+)
+def test_defaults_fit_the_machine(options: dict[str, float], expected: dict[str, object]) -> None:
+    plan = plan_of(**options)
+    assert {name: getattr(plan, name) for name in expected} == expected
+
+
+def test_workers_fit_into_the_memory() -> None:
+    fits = plan_of(cpus=10_000, trials=100_000).concurrency
+    assert fits <= psutil.virtual_memory().total // WORKER_MEMORY_BYTES
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"cpus_per_trial": 9.0}, "--cpus-per-trial 9: there are 8; lower it"),
+        ({"gpus_per_trial": 1.0}, "--gpus-per-trial 1: there are 0; lower it"),
+        ({"gpus": 1, "gpus_per_trial": 2.0}, "--gpus-per-trial 2: there are 1; lower it"),
+        ({"grace_period": 10}, "--grace-period 10 is longer than the 9 epochs; lower it"),
+    ],
+)
+def test_what_does_not_fit_is_refused(options: dict[str, float], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        plan_of(**options)
+
+
+def test_a_study_is_one_of_space_epochs_and_data() -> None:
+    settings = make_settings(space="wrn", trials=1, study="s", train_samples=2000)
+    identity = study_identity(settings, WRN, plan_of(epochs=5), "d1ge57")
+    assert identity == {
+        "space": "wrn",
+        "space_version": WRN.version,
+        "epochs": 5,
+        "data_digest": "d1ge57",
+        "train_samples": 2000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("epochs", "grace", "factor", "mean"),
+    [
+        (9, 1, 3, 1 + 2 / 3 + 6 / 9),
+        (27, 3, 3, 3 + 6 / 3 + 18 / 9),
+        (10, 2, 4, 2 + 6 / 4 + 2 / 16),
+        (9, 9, 3, 9),
+        (1, 1, 3, 1),
+    ],
+)
+def test_expected_epochs_by_hand(epochs: int, grace: int, factor: int, mean: float) -> None:
+    plan = plan_of(epochs=epochs, grace_period=grace, reduction_factor=factor)
+    assert expected_epochs(plan, early_stopping=True) == pytest.approx(mean)
+    assert expected_epochs(plan, early_stopping=False) == epochs
+
+
+@pytest.fixture(scope="module")
+def machine(small_data) -> Machine:
+    """Give a machine that takes a nanosecond for a multiply-accumulate."""
+    return Machine(load_search_data(small_data), "fp32", CostModel(1e-9, 0.0))
+
+
+def macs_seconds(machine: Machine, model: ModelConfig) -> float:
+    images = len(machine.dataset.train) + len(machine.dataset.validation) / 3
+    return machine.cost.image_seconds(model) * images
+
+
+def test_what_an_epoch_takes_decides_what_is_affordable(machine: Machine) -> None:
+    small, large = WrnConfig(depth=10, width=1), WrnConfig(depth=28, width=10)
+    assert machine.epoch_seconds(small) == pytest.approx(macs_seconds(machine, small))
+    limit = machine.epoch_seconds(small)
+    fits = affordable(machine, plan_of(max_epoch_seconds=limit))
+    assert (fits(small), fits(large)) == (True, False)
+    assert affordable(machine, plan_of(max_epoch_seconds=0.0))(large)
+
+
+def test_a_space_samples_only_what_is_affordable(machine: Machine) -> None:
+    limit = machine.epoch_seconds(WrnConfig(depth=16, width=2))
+    plan = plan_of(max_epoch_seconds=limit)
+    context = SpaceContext(9, affordable=affordable(machine, plan))
+    costs = estimate(WRN, machine, plan, context, 100, early_stopping=True)
+    assert 0 < costs.mean_epoch_seconds <= limit
+    expected = 100 * expected_epochs(plan, True) * costs.mean_epoch_seconds / plan.concurrency
+    assert costs.total_seconds == pytest.approx(START_SECONDS + expected)
+
+
+def test_one_trial_is_expected_to_run_to_its_end(machine: Machine) -> None:
+    plan = plan_of(trials=1)
+    costs = estimate(WRN, machine, plan, SpaceContext(9), 1, early_stopping=True)
+    assert costs.total_seconds == pytest.approx(START_SECONDS + 9 * costs.mean_epoch_seconds)
+    assert costs.reference.model == WrnConfig(depth=10, width=1)

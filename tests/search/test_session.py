@@ -1,0 +1,185 @@
+"""A launch without Ray: states, records and totals of a search that trains nothing."""
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from fmnist_models.metrics import EpochMetrics
+from search.schedulers import make_scheduler
+from search.session import MOST_FAILURES
+from search.settings import SCHEDULERS, make_settings
+from search.study import finished, give_up, open_study
+from storage import Database, open_database
+from tests.search.checker import check_no_repeats, check_study
+from tests.search.loop import EPOCHS, IDENTITY, STUDY, curve, drive, metrics, open_session, search
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_the_total_is_exact_and_every_trial_is_recorded(database: Database, scheduler: str) -> None:
+    session = search(database, 12, scheduler)
+    trials = check_study(database, STUDY, 12)
+    check_no_repeats(trials)
+    states = {t.state for t in trials}
+    assert TrialState.COMPLETE in states
+    assert (TrialState.PRUNED in states) == (scheduler != "fifo")
+    assert session.epochs_trained == database.epoch_count(STUDY)
+    assert [t.params["quick.width"] for t in trials[:2]] == [16, 32]  # the known-good points
+
+
+def test_a_pruned_trial_keeps_its_last_value_rung_and_reason(database: Database) -> None:
+    search(database, 12)
+    pruned = [t for t in check_study(database, STUDY, 12) if t.state == TrialState.PRUNED]
+    last = {d.number: d for d in database.decisions(STUDY)}
+    for trial in pruned:
+        assert trial.value == curve(trial.number, trial.last_step)
+        assert last[trial.number].rung == trial.last_step
+        assert "others at rung" in database.trial_record(STUDY, trial.number).reason
+
+
+def test_recorded_decisions_replay(database: Database) -> None:
+    search(database, 12)
+    decisions = sorted(database.decisions(STUDY), key=lambda d: d.created_at)
+    again = make_scheduler("asha", grace_period=1, reduction_factor=3, epochs=EPOCHS)
+    for kept in decisions:
+        decided = again.decide(kept.number, kept.epoch, kept.value)
+        assert (decided.action, decided.rung, decided.cutoff) == (
+            kept.action,
+            kept.rung,
+            kept.cutoff,
+        )
+
+
+def test_a_trial_counts_by_its_own_configuration(database: Database) -> None:
+    session = open_session(database, 1)
+    started = session.next_trial()
+    assert started.config.epochs == EPOCHS
+    record = database.trial_record(STUDY, started.number)
+    assert record.config == started.config.model_dump(mode="json")
+    assert session.next_trial() is None, "the one that runs may complete the total"
+    session.close("done")
+
+
+def test_each_trial_trains_with_a_seed_of_its_own(database: Database) -> None:
+    session = open_session(database, 3)
+    assert [session.next_trial().config.seed for _ in range(3)] == [0, 1, 2]
+    session.close("done")
+
+
+def test_a_second_launch_goes_on_to_the_new_total(url: str) -> None:
+    for total in (5, 9):
+        with open_database(url) as database:
+            search(database, total)
+            trials = check_study(database, STUDY, total)
+    check_no_repeats(trials)
+    with open_database(url) as database:
+        assert [launch.outcome for launch in database.launches(STUDY)] == ["done", "done"]
+
+
+def test_a_rerun_of_a_finished_study_does_nothing(database: Database) -> None:
+    search(database, 5)
+    before = check_study(database, STUDY, 5)
+    again = open_session(database, 4)
+    assert again.is_done
+    assert again.next_trial() is None
+    again.close("done")
+    assert [t for t in again.study.get_trials() if t.state.is_finished()] == before
+
+
+def test_the_second_launch_knows_best_and_rungs_of_the_first(database: Database) -> None:
+    first = search(database, 6)
+    second = open_session(database, 8)
+    assert second.view().best == first.view().best
+    assert second.view().counts == first.view().counts
+    assert second.scheduler.rungs == first.scheduler.rungs
+    second.close("done")
+
+
+def test_a_failure_is_kept_with_its_reason_and_the_search_goes_on(database: Database) -> None:
+    session = open_session(database, 4)
+    bad = session.next_trial().number
+    session.report(bad, metrics(1, 0.5))
+    session.fail(bad, "diverged: the loss became nan\nTraceback ...")
+    drive(session)
+    session.close("done")
+    trials = check_study(database, STUDY, 4)
+    assert trials[bad].state == TrialState.FAIL
+    assert database.trial_record(STUDY, bad).reason.startswith("diverged")
+    assert not [t for t in trials if "retry_of" in t.user_attrs], "its own fault is not retried"
+
+
+def test_ten_failures_in_a_row_end_the_search(database: Database) -> None:
+    session = open_session(database, 50)
+    for count in range(MOST_FAILURES):
+        assert not session.is_done
+        session.fail(session.next_trial().number, f"failure {count}")
+    assert session.is_hopeless
+    assert session.is_done
+    assert session.next_trial() is None
+    assert session.first_failure == "failure 0"
+    session.close("failed")
+    check_study(database, STUDY, 0)
+
+
+def test_a_success_between_them_forgives_failures(database: Database) -> None:
+    session = open_session(database, 50, "fifo", epochs=1)
+    for _ in range(MOST_FAILURES - 1):
+        session.fail(session.next_trial().number, "bad luck")
+    session.report(session.next_trial().number, metrics(1, 0.5))
+    session.fail(session.next_trial().number, "bad luck")
+    assert not session.is_done
+    session.close("done")
+
+
+def test_closing_gives_up_what_runs_and_queues_it_again(database: Database) -> None:
+    session = open_session(database, 9, "fifo")
+    drive(session, at_once=3, epochs=4)
+    assert len(session.view().running) == 3
+    session.close("interrupted")
+    assert session.view().running == ()
+    given_up = [t for t in check_study(database, STUDY, 0) if t.state == TrialState.FAIL]
+    assert len(given_up) == 3
+    assert "interrupted" in database.trial_record(STUDY, given_up[0].number).reason
+    search(database, 5)
+    trials = check_study(database, STUDY, 5)
+    retries = {t.user_attrs["retry_of"]: t.params for t in trials if "retry_of" in t.user_attrs}
+    assert retries == {t.number: t.params for t in given_up}
+    check_no_repeats(trials)
+
+
+def test_what_comes_for_a_trial_that_does_not_run_is_dropped(database: Database) -> None:
+    session = search(database, 2)
+    before = database.epochs(STUDY)
+    late = session.report(0, metrics(3, 0.99))
+    assert (late.action, late.reason) == ("stop", "the trial is not running")
+    session.fail(0, "late")
+    assert database.epochs(STUDY) == before
+    check_study(database, STUDY, 2)
+
+
+def test_trials_that_another_driver_took_over_are_let_go(database: Database) -> None:
+    session = open_session(database, 4)
+    first, second, third = (session.next_trial().number for _ in range(3))
+    for number in (first, second, third):
+        give_up(database, session.study, session.study.trials[number], "its lease is over")
+    assert session.report(first, metrics(1, 0.5)).action == "stop"
+    session.fail(second, "late")
+    assert [live.number for live in session.view().running] == [third]
+    session.close("done")
+    trials = session.study.trials
+    assert [t.user_attrs.get("retry_of") for t in trials] == [None] * 3 + [first, second, third]
+    assert database.trial_record(STUDY, second).reason == "its lease is over"
+    assert database.epochs(STUDY) == []
+
+
+def test_figures_that_are_no_numbers_never_get_in() -> None:
+    for wrong in (float("nan"), float("inf"), "0.9", True, None):
+        with pytest.raises(ValueError, match="EpochMetrics"):
+            EpochMetrics.model_validate({**metrics(1, 0.5).model_dump(), "train_accuracy": wrong})
+
+
+def test_a_reopened_study_has_its_finished_trials(database: Database) -> None:
+    search(database, 4)
+    study = optuna.load_study(study_name=STUDY, storage=database.optuna_storage)
+    assert len(finished(study.get_trials())) == 4
+    settings = make_settings(space="quick", trials=4, study=STUDY)
+    assert len(finished(open_study(database, settings, {**IDENTITY}).get_trials())) == 4

@@ -1,0 +1,171 @@
+"""The house rules of design.md, held by reading every file: who imports whom, size, docstrings."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+# Room: the rooms and the heavy libraries that it may import.
+TABLE = {
+    "fmnist_models": ({"fmnist_models"}, {"torch", "torchvision"}),
+    "spaces": ({"spaces", "fmnist_models"}, {"optuna"}),
+    "storage": ({"storage"}, {"sqlalchemy", "alembic", "optuna", "psycopg"}),
+    "search": (
+        {"search", "spaces", "fmnist_models", "storage"},
+        {"ray", "optuna", "optuna_dashboard", "rich"},
+    ),
+    "run_search.py": ({"search"}, set()),
+}
+ROOMS = {"fmnist_models", "spaces", "storage", "search", "run_search", "tests", "benchmarks"}
+HEAVY = set().union(*(heavy for _, heavy in TABLE.values()))
+RAY_FILES = {"search/ray_runner.py", "search/ray_worker.py"}
+LONGEST_FUNCTION, LONGEST_FILE = 60, 320
+
+
+def files_of(room: str) -> list[Path]:
+    place = ROOT / room
+    return [place] if place.is_file() else sorted(place.rglob("*.py"))
+
+
+ALL = [path for room in TABLE for path in files_of(room)]
+EVERY = pytest.mark.parametrize("path", ALL, ids=lambda p: str(p.relative_to(ROOT)))
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Give each module that a file imports anywhere, inside functions too, by its full name."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            assert node.module is not None
+            yield node.module
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "__import__":
+            raise AssertionError(f"{path}:{node.lineno}: __import__")
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@pytest.mark.parametrize("room", TABLE)
+def test_a_room_imports_only_what_the_table_allows(room: str) -> None:
+    rooms, heavy = TABLE[room]
+    found = {top(module) for path in files_of(room) for module in imports(path)}
+    assert found & ROOMS <= rooms
+    assert found & HEAVY <= heavy
+
+
+def test_the_table_has_every_room() -> None:
+    places = {p.parent.name for p in ROOT.glob("*/__init__.py")} | {
+        p.name for p in ROOT.glob("*.py")
+    }
+    assert places - {"tests", "benchmarks"} == set(TABLE)
+    assert all(files_of(room) for room in TABLE)
+
+
+def test_only_the_two_files_for_it_import_ray() -> None:
+    users = {str(p.relative_to(ROOT)) for p in ALL if "ray" in map(top, imports(p))}
+    assert users == RAY_FILES
+
+
+def test_storage_knows_only_the_storages_of_optuna() -> None:
+    used = {m for p in files_of("storage") for m in imports(p) if top(m) == "optuna"}
+    assert used <= {"optuna.storages"}
+
+
+def test_tests_and_benchmarks_are_imported_by_nobody() -> None:
+    found = {top(module) for path in ALL for module in imports(path)}
+    assert not found & {"tests", "benchmarks"}
+
+
+@pytest.mark.parametrize("room", ["fmnist_models", "spaces", "storage", "search"])
+def test_our_package_wins_over_an_installed_one_of_the_name(room: str, tmp_path: Path) -> None:
+    (tmp_path / room).mkdir()
+    (tmp_path / room / "__init__.py").write_text("raise ImportError('the wrong one')\n")
+    code = f"import sys; sys.path.append({str(tmp_path)!r}); import {room}; print({room}.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert Path(done.stdout.strip()) == ROOT / room / "__init__.py"
+
+
+def public(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    """Give each public function and class of a module, and the public methods of the latter."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from (
+                    n
+                    for n in node.body
+                    if isinstance(n, ast.FunctionDef) and not n.name.startswith("_")
+                )
+
+
+@EVERY
+def test_every_public_symbol_has_a_docstring(path: Path) -> None:
+    missing = [
+        f"{node.lineno} {node.name}"
+        for node in public(tree_of(path))
+        if not ast.get_docstring(node)
+    ]
+    assert missing == []
+    assert ast.get_docstring(tree_of(path)), "the module itself"
+
+
+@EVERY
+def test_functions_and_files_are_short(path: Path) -> None:
+    functions = [n for n in ast.walk(tree_of(path)) if isinstance(n, ast.FunctionDef)]
+    lengths = {f"{n.lineno} {n.name}": (n.end_lineno or 0) - n.lineno + 1 for n in functions}
+    assert {name: n for name, n in lengths.items() if n > LONGEST_FUNCTION} == {}
+    assert len(path.read_text().splitlines()) <= LONGEST_FILE
+
+
+def source_files() -> list[Path]:
+    """Give the text files that are, or would be, under version control."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        kinds = ("*.py", "*.toml", "*.md", "*.ini", "*.cfg", "*.txt", "*.yml", "*.yaml")
+        return [p for room in TABLE for p in files_of(room)] + [
+            p for k in kinds for p in ROOT.glob(k)
+        ]
+    paths = [ROOT / name for name in done.stdout.splitlines()]
+    return [p for p in paths if p.is_file() and not p.relative_to(ROOT).parts[0].startswith(".ci")]
+
+
+FORBIDDEN = {
+    "a path of one machine": re.compile(r"(?<![\w.~}])/(?:work|tmp|root|Users)/\w"),
+    "a package registry": re.compile(
+        r"(?:extra-)?index-url\s*=|pythonhosted\.|artifactory|/simple/?['\"\s]|file:///\w", re.I
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FORBIDDEN)
+def test_no_source_names(kind: str) -> None:
+    found = []
+    for path in source_files():
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            continue  # a picture or a model
+        found += [
+            f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}"
+            for number, line in enumerate(lines, 1)
+            if FORBIDDEN[kind].search(line) and path != Path(__file__)
+        ]
+    assert found == []
