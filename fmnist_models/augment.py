@@ -81,7 +81,11 @@ class BatchLoader:
         return top, left, top + side, left + side
 
     def _random_erasing(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """A rectangle of random area and aspect inside the image, empty for the untouched."""
+        """A rectangle of random area and aspect inside the image, empty for the untouched.
+
+        Unlike the paper, which draws again, a side that is too long is cut to the image's, and the
+        aspect is uniform in its logarithm, so that lying and standing ones are equally likely.
+        """
         area = self._uniform(count, *ERASED_AREA) * SIDE * SIDE
         aspect = torch.exp(self._uniform(count, *(math.log(a) for a in ERASED_ASPECT)))
         height = (area * aspect).sqrt().round().clamp(1, SIDE)

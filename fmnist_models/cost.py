@@ -129,7 +129,9 @@ def measure_image_seconds(
     steps = PROBE_STEPS * probe.batch_size
     images = dataset.train.subset(torch.arange(min(steps, len(dataset.train))))
     part = replace(dataset, train=images, validation=images.subset(torch.arange(0)))
-    config = probe.model_copy(update={"augmentation": AugmentationConfig(), "epochs": 3})
+    tame = probe.optimizer.model_copy(update={"lr": 1e-5})  # so that no probe diverges
+    changes = {"augmentation": AugmentationConfig(), "epochs": 3, "optimizer": tame}
+    config = probe.model_copy(update=changes)
     trainer = Trainer(config, part, device=device, precision=precision)
     speeds = []
     for _ in range(2):

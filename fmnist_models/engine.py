@@ -29,6 +29,8 @@ from fmnist_models.optim import WeightAverage, build_optimizer, lr_factor
 from fmnist_models.precision import Precision, autocast
 
 EVALUATION_BATCH = 1000
+DROPOUT_SEED = 2**62
+"""Keeps what dropout draws apart from what shuffling and augmentation draw."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Trainer:
                 f"batch_size {config.batch_size} is larger than the {images} training images; "
                 "lower it or train on more"
             )
+        if device != "cpu":
+            torch.cuda.reset_peak_memory_stats()
         self.config, self.device, self.precision = config, device, precision
         self.epoch = 0
         self.steps_per_epoch = images // config.batch_size
@@ -91,7 +95,7 @@ class Trainer:
         gpus = [torch.cuda.current_device()] if self.device != "cpu" else []
         with torch.random.fork_rng(devices=gpus):
             seed = _mix(self.config.seed, self.epoch)
-            torch.manual_seed(seed)  # what dropout draws from
+            torch.manual_seed(seed + DROPOUT_SEED)
             self._generator.manual_seed(seed)
             train = self._train_epoch()
         trained = time.perf_counter()

@@ -5,7 +5,8 @@ Shapes: x (N, C, H, W) in, same N out.
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from fmnist_models.config import Activation
 
@@ -28,6 +29,20 @@ def norm(channels: int, batch_norm: bool, momentum: float) -> nn.Module:
     `momentum` is torch's: the weight of the new batch in the running statistics.
     """
     return nn.BatchNorm2d(channels, momentum=momentum) if batch_norm else nn.Identity()
+
+
+class Head(nn.Linear):
+    """The last layer, in float32 also under autocast: in bf16 the best two logits often tie.
+
+    x: (N, inputs) -> logits (N, outputs) float32.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """input: (N, inputs) of any float type -> (N, outputs) float32."""
+        if input.is_meta:  # where shapes are counted; autocast does not know that device
+            return super().forward(input)
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.float())
 
 
 def conv3x3(inputs: int, outputs: int, *, stride: int = 1, bias: bool) -> nn.Conv2d:

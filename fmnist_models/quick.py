@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fmnist_models.config import Activation, ModelConfig, Probability
 from fmnist_models.families import Family
-from fmnist_models.layers import activation, conv3x3, norm
+from fmnist_models.layers import Head, activation, conv3x3, norm
 
 
 class QuickConfig(ModelConfig):
@@ -44,7 +44,7 @@ class QuickNet(nn.Module):
             *_stage(config, 2 * w, 4 * w, pool=False),
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(4 * w, classes)
+        self.head = Head(4 * w, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, 1, 28, 28) float -> (N, classes)."""

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from fmnist_models.config import TrialConfig
 from fmnist_models.data import load_training_data
 from fmnist_models.engine import Trainer
-from fmnist_models.errors import OutputError
+from fmnist_models.errors import DivergedError, OutputError
 from fmnist_models.evaluate import evaluate
 from fmnist_models.fetch import find_data
 from fmnist_models.files import load_checkpoint, make_folder, save_checkpoint
@@ -61,6 +61,8 @@ def train(
         epochs.append(metrics)
         _checkpoint(trainer, folder, dataset.digest, epochs)
         say(_line(metrics, config.epochs))
+    if not all(torch.isfinite(p).all() for p in trainer.best_model.parameters()):
+        raise DivergedError("the weights stopped being finite in the last epoch; lower the lr")
     save_model(folder, trainer.best_model, config, Header.of(dataset))
     save_metrics(
         folder,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fmnist_models.config import Activation, ModelConfig, Probability
 from fmnist_models.families import Family
-from fmnist_models.layers import activation, conv3x3, norm
+from fmnist_models.layers import Head, activation, conv3x3, norm
 
 
 class WrnConfig(ModelConfig):
@@ -83,7 +83,7 @@ class WideResNet(nn.Module):
         )
         self.norm = norm(widths[3], config.batch_norm, config.bn_momentum)
         self.activation = activation(config.activation)
-        self.head = nn.Linear(widths[3], classes)
+        self.head = Head(widths[3], classes)
         if not config.batch_norm:
             self._shrink_residuals(3 * blocks)
 

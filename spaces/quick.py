@@ -6,24 +6,27 @@ from typing import TYPE_CHECKING
 
 from fmnist_models.config import Activation, TrialConfig
 from fmnist_models.quick import QuickConfig
-from spaces.space import Params, Space, SpaceContext, choose, suggest_training
+from spaces.space import Params, Space, SpaceContext, choose, largest, suggest_training
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
+DEPTHS = range(1, 4)
 ACTIVATIONS: list[Activation] = ["relu", "silu", "gelu"]
 
 
 def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
     """Sample a `quick` net and how to train it."""
     batch_norm = trial.suggest_categorical("quick.batch_norm", [True, False])
+    width = trial.suggest_categorical("quick.width", [8, 16, 32])
+    deepest = largest(DEPTHS, lambda d: context.affordable(QuickConfig(width=width, depth=d)))
     model = QuickConfig(
-        width=trial.suggest_categorical("quick.width", [8, 16, 32]),
-        depth=trial.suggest_int("quick.depth", 1, 3),
+        width=width,
+        depth=trial.suggest_int("quick.depth", DEPTHS[0], deepest),
         activation=choose(trial, "quick.activation", ACTIVATIONS),
         dropout=trial.suggest_float("quick.dropout", 0.0, 0.5),
         batch_norm=batch_norm,
-        bn_momentum=trial.suggest_float("quick.bn_momentum", 0.01, 0.5, log=True)
+        bn_momentum=trial.suggest_float("quick.bn_momentum", 0.05, 0.5, log=True)
         if batch_norm
         else 0.1,
     )

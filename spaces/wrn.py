@@ -33,7 +33,7 @@ def _suggest_model(trial: BaseTrial, context: SpaceContext) -> WrnConfig:
         dropout=trial.suggest_float("wrn.dropout", 0.0, 0.4),
         activation=choose(trial, "wrn.activation", ACTIVATIONS),
         batch_norm=batch_norm,
-        bn_momentum=trial.suggest_float("wrn.bn_momentum", 0.01, 0.5, log=True)
+        bn_momentum=trial.suggest_float("wrn.bn_momentum", 0.05, 0.5, log=True)
         if batch_norm
         else 0.1,
     )

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
+
 from fmnist_models.metrics import EpochMetrics
 from search.schedulers import Decision, make_scheduler
 from search.session import SearchSession
@@ -100,6 +102,7 @@ def search(database: Database, trials: int, scheduler: str = "asha") -> SearchSe
 
 def main(url: str, trials: int, path: Path) -> None:
     """Run one launch that writes down what was acknowledged."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     with open_database(url) as database, path.open("a", buffering=1) as file:
         session = open_session(database, trials)
         drive(
