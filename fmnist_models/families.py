@@ -31,12 +31,12 @@ class Family:
 
 
 def unique(entries: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Registry of name -> module; raises ValueError on a name that is there already."""
+    """A registry of what goes with each name; raises ValueError on a name that is there already."""
     registry: dict[str, str] = {}
-    for name, module in entries:
+    for name, value in entries:
         if name in registry:
-            raise ValueError(f"{name!r} is registered twice: {registry[name]} and {module}")
-        registry[name] = module
+            raise ValueError(f"{name!r} is registered twice: {registry[name]} and {value}")
+        registry[name] = value
     return registry
 
 

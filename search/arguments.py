@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from search.settings import DEFAULT_STORAGE, parse_duration
-from spaces import SUMMARIES
+from spaces import SPACES
 
 STORAGE_VARIABLE = "FMNIST_SEARCH_STORAGE"
 
@@ -27,8 +27,8 @@ def storage_default(environment: Mapping[str, str]) -> str:
 
 def list_spaces() -> str:
     """The registered spaces, one a line with what it holds."""
-    width = max(map(len, SUMMARIES))
-    return "\n".join(f"{name:<{width}}  {summary}" for name, summary in SUMMARIES.items())
+    width = max(map(len, SPACES))
+    return "\n".join(f"{name:<{width}}  {summary}" for name, summary in SPACES.items())
 
 
 def seconds(text: str) -> float:

@@ -20,7 +20,10 @@ def status(storage: str, study: str | None, *, as_json: bool) -> int:
     Raises UsageError for an unknown study, StorageRefused where there is no such database.
     """
     with open_database(storage, create=False) as database:
-        for name in [study] if study else database.study_names():
+        names = [study] if study else database.study_names()
+        if not names and not as_json:
+            print(f"{database.url} holds no study yet")
+        for name in names:
             summary = summarize(database, load_study(database, name))
             if as_json:
                 print(json.dumps(summary.model_dump(mode="json")))

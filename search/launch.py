@@ -207,6 +207,8 @@ def _run_session(
 def _outcome(session: SearchSession, signals: Signals) -> str:
     if signals.received:
         return "interrupted"
+    if session.is_hopeless:
+        return "ended by failures"
     return "done" if session.is_done else "time budget spent"
 
 

@@ -192,8 +192,8 @@ def _scheduler(link: _Link) -> Any:
             return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-            lines = str(trial.get_error() or "no word from it").strip().splitlines()
-            reason = f"worker died: {lines[0]}"
+            words = str(trial.get_error() or "").strip() or "no word from it"
+            reason = f"worker died: {words.splitlines()[0]}"
             link.call(lambda: link.session.fail(trial.config["number"], reason), None)
 
     return SessionScheduler()  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -22,10 +22,11 @@ from optuna.trial import TrialState
 from fmnist_models.config import Config, TrialConfig
 from fmnist_models.metrics import EpochMetrics
 from search.schedulers import Decision, TrialScheduler
-from search.study import HEARTBEAT_SECONDS, RETRY_OF, finished, give_up
+from search.study import HEARTBEAT_SECONDS, KNOWN_GOOD, RETRY_OF, finished, give_up
 from spaces import Space, SpaceContext
 from storage import Database, DecisionRow, EpochRow
 
+RUNS_ON = "a known-good point runs on"
 MOST_FAILURES = 10
 """So many failures in a row end a search: the fault is not in single configurations."""
 
@@ -44,6 +45,7 @@ class LiveTrial:
     number: int
     config: TrialConfig
     started: float
+    known_good: bool = False
     last: EpochMetrics | None = None
 
 
@@ -145,7 +147,8 @@ class SearchSession:
             retry_of=trial.user_attrs.get(RETRY_OF),
         )
         with self._lock:
-            live = LiveTrial(trial.number, config, time.monotonic())
+            known_good = KNOWN_GOOD in trial.user_attrs
+            live = LiveTrial(trial.number, config, time.monotonic(), known_good)
             self._live[trial.number] = trial, live
         return StartedTrial(number=trial.number, config=config)
 
@@ -168,7 +171,7 @@ class SearchSession:
         trial, live = self._live[number]
         trial.report(accuracy, metrics.epoch)
         with self._lock:
-            self._live[number] = trial, LiveTrial(number, live.config, live.started, metrics)
+            self._live[number] = trial, replace(live, last=metrics)
         self.epochs_trained += 1
         name = self.study.study_name
         row = EpochRow(
@@ -178,7 +181,7 @@ class SearchSession:
             self.database.add_epoch(row)
             self._end(number, TrialState.COMPLETE, accuracy, "all epochs done")
             return None
-        decision = self.scheduler.decide(number, metrics.epoch, accuracy)
+        decision = self._decide(live, metrics.epoch, accuracy)
         self.database.record_epoch(
             row,
             DecisionRow(
@@ -187,6 +190,14 @@ class SearchSession:
         )
         if decision.action == "stop":
             self._end(number, TrialState.PRUNED, accuracy, decision.reason)
+        return decision
+
+    def _decide(self, live: LiveTrial, epoch: int, value: float) -> Decision:
+        """The scheduler's word; known-good points run on, as the search must not end below them."""
+        decision = self.scheduler.decide(live.number, epoch, value)
+        if decision.action == "stop" and live.known_good:
+            reason = f"{RUNS_ON}, though {decision.reason}"
+            return decision.model_copy(update={"action": "continue", "reason": reason})
         return decision
 
     def fail(self, number: int, reason: str) -> None:

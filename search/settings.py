@@ -31,7 +31,7 @@ class SearchSettings(Config):
 
     space: str
     trials: Annotated[int, Field(ge=1, le=1_000_000)]
-    study: Annotated[str, Field(pattern=f"^{STUDY_NAME}$")]
+    study: str
     storage: str = DEFAULT_STORAGE
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
     grace_period: Annotated[int, Field(ge=1, le=10_000)] | None = None
@@ -52,6 +52,23 @@ class SearchSettings(Config):
     @classmethod
     def _known_space(cls, space: str) -> str:
         return known(space, SPACES, "space")
+
+    @field_validator("sampler", mode="before")
+    @classmethod
+    def _known_sampler(cls, sampler: str) -> str:
+        return known(sampler, SAMPLERS, "--sampler")
+
+    @field_validator("scheduler", mode="before")
+    @classmethod
+    def _known_scheduler(cls, scheduler: str) -> str:
+        return known(scheduler, SCHEDULERS, "--scheduler")
+
+    @field_validator("study")
+    @classmethod
+    def _plain_study_name(cls, study: str) -> str:
+        if not re.fullmatch(STUDY_NAME, study):
+            raise ValueError("use 1 to 100 letters, digits, dots, dashes and underscores")
+        return study
 
     @property
     def data_path(self) -> Path | None:

@@ -127,11 +127,17 @@ def reap(database: Database, study: optuna.Study) -> list[int]:
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         record = records.get(trial.number)
         launch_id = record.launch_id if record else None
-        # Without a record its driver died before it made one, or is just about to make it.
-        if launch_id not in alive if launch_id is not None else not alive:
+        if not _may_be_running(launch_id, alive):
             give_up(database, study, trial, "the driver died while it ran; queued again")
             dead.append(trial.number)
     return dead
+
+
+def _may_be_running(launch_id: int | None, alive: set[int]) -> bool:
+    """Whether a trial of that launch may run, when the launches in `alive` do."""
+    if launch_id is None:  # its driver died before it recorded the trial, or is just about to
+        return bool(alive)
+    return launch_id in alive
 
 
 def _alive(launch: Launch, silence_seconds: float) -> bool:
@@ -158,8 +164,8 @@ def give_up(database: Database, study: optuna.Study, trial: FrozenTrial, reason:
     # Killed before it was asked for all its parameters, a queued trial has them only there.
     params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
     if params:
-        attributes = {**trial.user_attrs, RETRY_OF: trial.number}
-        study.enqueue_trial(params, user_attrs=attributes)
+        kept = {k: v for k, v in trial.user_attrs.items() if k == KNOWN_GOOD}
+        study.enqueue_trial(params, user_attrs={**kept, RETRY_OF: trial.number})
 
 
 def finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -13,22 +13,19 @@ from importlib import import_module
 from fmnist_models.families import known, unique
 from spaces.space import Space, SpaceContext
 
-__all__ = ["SPACES", "SUMMARIES", "Space", "SpaceContext", "get_space"]
+__all__ = ["SPACES", "Space", "SpaceContext", "get_space"]
 
 SPACES = unique(
     [
-        ("quick", "spaces.quick"),
-        ("wrn", "spaces.wrn"),
+        ("quick", "small convolutional nets that a CPU core trains in 5 to 30 seconds an epoch"),
+        ("wrn", "wide residual networks, depth 10 to 40, width 1 to 10"),
     ]
 )
-SUMMARIES = {
-    "quick": "small convolutional nets that a CPU core trains in 5 to 30 seconds an epoch",
-    "wrn": "wide residual networks, depth 10 to 40, width 1 to 10",
-}
+"""The name of each space, which is its module's too, and what it holds."""
 
 
 def get_space(name: str) -> Space:
     """The space registered as `name`; raises ConfigError with the known names and the nearest."""
-    module = import_module(SPACES[known(name, SPACES, "space")])
+    module = import_module(f"spaces.{known(name, SPACES, 'space')}")
     space: Space = module.SPACE
     return space

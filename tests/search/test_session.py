@@ -6,9 +6,10 @@ from optuna.trial import TrialState
 
 from fmnist_models.metrics import EpochMetrics
 from search.schedulers import make_scheduler
-from search.session import MOST_FAILURES
+from search.session import MOST_FAILURES, RUNS_ON
 from search.settings import SCHEDULERS, make_settings
-from search.study import finished, give_up, open_study
+from search.study import KNOWN_GOOD, finished, give_up, open_study
+from spaces import get_space
 from storage import Database, open_database
 from tests.search.checker import check_no_repeats, check_study
 from tests.search.loop import EPOCHS, IDENTITY, STUDY, curve, drive, metrics, open_session, search
@@ -42,11 +43,17 @@ def test_recorded_decisions_replay(database: Database) -> None:
     again = make_scheduler("asha", grace_period=1, reduction_factor=3, epochs=EPOCHS)
     for kept in decisions:
         decided = again.decide(kept.number, kept.epoch, kept.value)
-        assert (decided.action, decided.rung, decided.cutoff) == (
-            kept.action,
-            kept.rung,
-            kept.cutoff,
-        )
+        assert (decided.rung, decided.cutoff) == (kept.rung, kept.cutoff)
+        assert decided.action == ("stop" if kept.reason.startswith(RUNS_ON) else kept.action)
+
+
+def test_a_known_good_point_is_never_stopped(database: Database) -> None:
+    session = search(database, 12)
+    trials = session.study.get_trials()
+    points = [t for t in trials if KNOWN_GOOD in t.user_attrs]
+    assert len(points) == len(get_space("quick").points)
+    assert {t.state for t in points} == {TrialState.COMPLETE}
+    assert any(d.reason.startswith(RUNS_ON) for d in database.decisions(STUDY))
 
 
 def test_a_trial_counts_by_its_own_configuration(database: Database) -> None:
