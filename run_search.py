@@ -115,6 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SearchError as error:
         print(f"run_search.py: {error}", file=sys.stderr)
         return error.status
+    if sys.stderr.isatty():  # what comes next takes some seconds before it can say anything
+        print("Starting: torch, the data, and what an epoch costs here ...", file=sys.stderr)
     from search.launch import run_search
 
     return run_search(settings, as_json=as_json)

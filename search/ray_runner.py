@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from fmnist_models.config import explain
 from fmnist_models.metrics import EpochMetrics
 from search.errors import SurroundingsError
 from search.messages import FAILURE, METRICS, WorkerSettings
@@ -153,7 +156,12 @@ class _Link:
             return False
         prefix = f"{METRICS}/"
         values = {k.removeprefix(prefix): v for k, v in result.items() if k.startswith(prefix)}
-        decision = self.session.report(number, EpochMetrics.model_validate(values))
+        try:
+            metrics = EpochMetrics.model_validate(values)
+        except ValidationError as error:
+            self.session.fail(number, f"it reported impossible metrics: {explain(error)}")
+            return False
+        decision = self.session.report(number, metrics)
         return decision is not None and decision.action == "continue"
 
 

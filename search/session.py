@@ -158,7 +158,9 @@ class SearchSession:
         A trial that is not running (any more) is told to stop and nothing is recorded.
         """
         accuracy = metrics.val_accuracy
-        if number in self._live and accuracy is not None and metrics.val_loss is not None:
+        if accuracy is None:
+            self.fail(number, "it reported no validation accuracy")
+        elif number in self._live:
             try:
                 return self._take_in(number, metrics, accuracy)
             except UpdateFinishedTrialError:
@@ -168,6 +170,7 @@ class SearchSession:
         )
 
     def _take_in(self, number: int, metrics: EpochMetrics, accuracy: float) -> Decision | None:
+        """As `report`; raises UpdateFinishedTrialError if another driver has ended the trial."""
         trial, live = self._live[number]
         trial.report(accuracy, metrics.epoch)
         with self._lock:
