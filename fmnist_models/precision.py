@@ -6,9 +6,10 @@ import time
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Precision = Literal["bf16", "fp32"]
+TURNS = 8
 
 
 def default_device() -> str:
@@ -17,14 +18,30 @@ def default_device() -> str:
 
 
 def choose_precision(device: str) -> Precision:
-    """bf16 autocast where it makes a small convolution faster by a tenth at least, else fp32.
+    """bf16 autocast where it is the faster one for a pair of convolutions, else fp32.
 
-    About a third of a second on a CPU. A choice by measurement, because processors exist that
-    compute bf16 correctly but by emulation, several times slower.
+    Half a second on a CPU. A choice by measurement, because processors exist that compute bf16
+    correctly but by emulation, several times slower. The formats take turns on a single thread and
+    the fastest of each counts: with several threads, other work on the machine turned the result
+    around (benchmarks/LOG.md).
     """
     if device != "cpu":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if _step_seconds("bf16") < 0.9 * _step_seconds("fp32") else "fp32"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _faster()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _faster() -> Precision:
+    net, images = _sample_work()
+    best: dict[Precision, float] = {"bf16": float("inf"), "fp32": float("inf")}
+    for _ in range(TURNS):
+        for precision in best:
+            best[precision] = min(best[precision], _step_seconds(net, images, precision))
+    return min(best, key=lambda precision: best[precision])
 
 
 def autocast(device: str, precision: Precision) -> torch.autocast:
@@ -32,19 +49,20 @@ def autocast(device: str, precision: Precision) -> torch.autocast:
     return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
 
 
-def _step_seconds(precision: Precision, repeats: int = 4) -> float:
-    """Fastest of a few forward and backward passes of two convolutions, in seconds."""
+def _sample_work() -> tuple[nn.Module, Tensor]:
+    """A small network of the kind that is trained here, and images (64, 16, 28, 28) for it."""
     net = nn.Sequential(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1))
-    net = net.to(memory_format=torch.channels_last)
-    images = torch.ones(64, 16, 14, 14).to(memory_format=torch.channels_last)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        with autocast("cpu", precision):
-            loss = net(images).sum()
-        loss.backward()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    images = torch.ones(64, 16, 28, 28).to(memory_format=torch.channels_last)
+    return net.to(memory_format=torch.channels_last), images
+
+
+def _step_seconds(net: nn.Module, images: Tensor, precision: Precision) -> float:
+    """Seconds of one forward and backward pass."""
+    start = time.perf_counter()
+    with autocast("cpu", precision):
+        loss = net(images).sum()
+    loss.backward()
+    return time.perf_counter() - start
 
 
 def gpu_count() -> int:
