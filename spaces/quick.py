@@ -11,6 +11,7 @@ from spaces.space import Params, Space, SpaceContext, choose, largest, suggest_t
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
+WIDTHS = range(8, 33, 8)
 DEPTHS = range(1, 4)
 ACTIVATIONS: list[Activation] = ["relu", "silu", "gelu"]
 
@@ -18,7 +19,8 @@ ACTIVATIONS: list[Activation] = ["relu", "silu", "gelu"]
 def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
     """Sample a `quick` net and how to train it."""
     batch_norm = trial.suggest_categorical("quick.batch_norm", [True, False])
-    width = trial.suggest_categorical("quick.width", [8, 16, 32])
+    widest = largest(WIDTHS, lambda w: context.affordable(QuickConfig(width=w, depth=1)))
+    width = trial.suggest_int("quick.width", WIDTHS[0], widest, step=8)
     deepest = largest(DEPTHS, lambda d: context.affordable(QuickConfig(width=width, depth=d)))
     model = QuickConfig(
         width=width,
