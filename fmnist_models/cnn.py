@@ -31,7 +31,12 @@ class CnnConfig(ModelConfig):
 
     family: Literal["cnn"] = "cnn"
     # Not strict, as JSON has no tuples; the validator below is.
-    layers: Annotated[tuple[int | str, ...], Field(strict=False)] = (32, 32, "P", "D")
+    layers: Annotated[tuple[int | str, ...], Field(strict=False, max_length=64)] = (
+        32,
+        32,
+        "P",
+        "D",
+    )
     """Each a number of channels (a convolution), "P" (2x2 max pool) or "D" (dropout)."""
     kernel: Annotated[int, Field(ge=1, lt=PIXELS)] = 3
     """Side, in pixels, of the convolutions' kernels; odd."""
@@ -107,8 +112,9 @@ def walk(config: CnnConfig) -> Iterator[Step]:
         kind: Literal["C", "P", "D"] = "C" if isinstance(layer, int) else _mark(layer)
         kernel, padding = _geometry(config, kind, first=not seen[kind])
         if kernel > size + 2 * padding:
-            what = f"layer {position} of {list(config.layers)}"
-            raise ValueError(f"{what} is {kernel}x{kernel}, but finds {size}x{size} pixels")
+            what = f"layer {position} of {list(config.layers)} is {kernel}x{kernel}"
+            remedy = "take a smaller kernel, padding or fewer layers"
+            raise ValueError(f"{what}, but finds {size}x{size} pixels: {remedy}")
         stride = 2 if kind == "P" else 1
         size = (size + 2 * padding - kernel) // stride + 1
         outputs = layer if isinstance(layer, int) else channels

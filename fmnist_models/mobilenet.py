@@ -56,9 +56,11 @@ class MobileNet(nn.Module):
         self.upscale = config.resolution // PIXELS
         norm = partial(nn.BatchNorm2d, eps=EPSILON, momentum=config.bn_momentum)
         self.features, self.classifier = _PARTS[config.version](config, norm)
-        # What stands in front of the last layer and behind the features: dropout, for V3 more.
-        self.features[0][0] = _stem(self.features[0][0].out_channels, stride=self.upscale)
-        self.classifier[-1] = Head(self.classifier[-1].in_features, classes)
+        stem, last = self.features[0], self.classifier[-1]
+        assert isinstance(stem, nn.Sequential) and isinstance(stem[0], nn.Conv2d)
+        assert isinstance(last, nn.Linear)
+        stem[0] = _stem(stem[0].out_channels, stride=self.upscale)
+        self.classifier[-1] = Head(last.in_features, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, 1, 28, 28) float -> (N, classes)."""

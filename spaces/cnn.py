@@ -32,7 +32,12 @@ def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
 
 
 def layers(
-    stages: int, convolutions: int, width: int, *, widen: bool, early_dropout: bool
+    stages: int,
+    convolutions: int,
+    width: int,
+    *,
+    widen: bool = False,
+    early_dropout: bool = False,
 ) -> tuple[int | str, ...]:
     """The layers of `stages` stages with `convolutions` each; `width` channels in the first."""
     found: list[int | str] = []
@@ -87,37 +92,41 @@ def _suggest_layers(
     trial: BaseTrial, context: SpaceContext, parts: dict[str, Any]
 ) -> tuple[int | str, ...]:
     """Convolutions, stages and width, each bounded by what is possible and affordable."""
+    # Bounds of the first two are found with the dearest of all else: few networks to count.
+    dear = {"kernel": parts["kernel"], "padded": parts["padded"], **_DEAR}
+    narrow = WIDTHS[0]
 
-    def fits(stages: int, convolutions: int, width: int, widen: bool) -> bool:
-        stack = layers(stages, convolutions, width, widen=widen, early_dropout=False)
-        config = _possible({**parts, "layers": stack})
+    def fits(parts: dict[str, Any], stack: tuple[int | str, ...]) -> bool:
+        config = _possible(parts, stack)
         return config is not None and context.affordable(config)
 
-    def possible(stages: int, convolutions: int) -> bool:
-        stack = layers(stages, convolutions, 1, widen=False, early_dropout=False)
-        return _possible({**parts, "layers": stack}) is not None
-
     # With two stages, so that there is always a choice of stages.
-    most = largest(
-        [c for c in CONVOLUTIONS if possible(2, c)], lambda c: fits(1, c, WIDTHS[0], False)
-    )
+    allowed = [c for c in CONVOLUTIONS if _possible(parts, layers(2, c, narrow))]
+    most = largest(allowed, lambda c: fits(dear, layers(1, c, narrow)))
     convolutions = trial.suggest_int("cnn.convolutions", 1, most)
     widen = convolutions > 1 and choose(trial, "cnn.widen", [True, False])
     early_dropout = widen and choose(trial, "cnn.early_dropout", [True, False])
-    deepest = largest(
-        [s for s in STAGES if possible(s, convolutions)],
-        lambda s: fits(s, convolutions, WIDTHS[0], widen),
-    )
+    allowed = [s for s in STAGES if _possible(parts, layers(s, convolutions, narrow))]
+    deepest = largest(allowed, lambda s: fits(dear, layers(s, convolutions, narrow, widen=widen)))
     stages = trial.suggest_int("cnn.stages", 1, deepest)
-    widest = largest(WIDTHS, lambda w: fits(stages, convolutions, w, widen))
-    width = trial.suggest_int("cnn.width", WIDTHS[0], widest, step=16)
+    widest = largest(WIDTHS, lambda w: fits(parts, layers(stages, convolutions, w, widen=widen)))
+    width = trial.suggest_int("cnn.width", narrow, widest, step=16)
     return layers(stages, convolutions, width, widen=widen, early_dropout=early_dropout)
 
 
-def _possible(parts: dict[str, Any]) -> CnnConfig | None:
-    """The configuration of `parts`, or None where there is none such."""
+_DEAR = {
+    "pointwise_stem": True,
+    "pad_pools": True,
+    "batch_norm": True,
+    "dense": (512, 256),
+    "dense_norm": "before",
+}
+
+
+def _possible(parts: dict[str, Any], stack: tuple[int | str, ...]) -> CnnConfig | None:
+    """The configuration of `parts` with the layers `stack`, or None where there is none such."""
     try:
-        return CnnConfig.model_validate(parts)
+        return CnnConfig.model_validate({**parts, "layers": stack})
     except ValidationError:
         return None
 
@@ -161,10 +170,18 @@ def _point(
 
 def _conv2d_net(stages: int) -> Params:
     """Four, six or eight convolutions in the manner of "SixConv2dNet"."""
-    shape = {"pointwise_stem": True, "pad_pools": True, "activate": "pool"}
-    norms = {"batch_norm": True, "bn_momentum": 0.1}
-    rest = {"dropout": 0.5, "dense": 512, "adamw.lr": 3e-4, "batch_size": 256}
-    return _point(stages, 2, 64, **shape, **norms, **rest)
+    changes: dict[str, str | int | float | bool] = {
+        "batch_norm": True,
+        "bn_momentum": 0.1,
+        "pointwise_stem": True,
+        "pad_pools": True,
+        "activate": "pool",
+        "dropout": 0.5,
+        "dense": 512,
+        "adamw.lr": 3e-4,
+        "batch_size": 256,
+    }
+    return _point(stages, 2, 64, **changes)
 
 
 KAGGLE = _point(2, 2, 32, dense=128, dense_norm="after")
