@@ -43,6 +43,10 @@ def unique(entries: Iterable[tuple[str, str]]) -> dict[str, str]:
 FAMILIES = unique(
     [
         ("quick", "fmnist_models.quick"),
+        ("mlp", "fmnist_models.mlp"),
+        ("cnn", "fmnist_models.cnn"),
+        ("vgg", "fmnist_models.vgg"),
+        ("mobilenet", "fmnist_models.mobilenet"),
         ("wrn", "fmnist_models.wrn"),
     ]
 )

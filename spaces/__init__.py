@@ -18,6 +18,13 @@ __all__ = ["SPACES", "Space", "SpaceContext", "get_space"]
 SPACES = unique(
     [
         ("quick", "small convolutional nets that a CPU core trains in 5 to 30 seconds an epoch"),
+        ("mlp", "multilayer perceptrons, 1 to 5 hidden layers of 64 to 1024 units"),
+        (
+            "cnn",
+            "stacks of convolutions, pools and dropout with a dense head: the field's plain nets",
+        ),
+        ("vgg", "VGG-11 to VGG-19, with and without batch norm, width 8 to 64"),
+        ("mobilenet", "MobileNet V1, V2 and V3, width multiplier 0.25 to 1, images 28x28 or 56x56"),
         ("wrn", "wide residual networks, depth 10 to 40, width 1 to 10"),
     ]
 )

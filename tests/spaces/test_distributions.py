@@ -25,6 +25,10 @@ Distributions = dict[str, BaseDistribution]
 
 DIGESTS: dict[tuple[str, int], str] = {
     ("quick", 1): "3f3c1053cfbd23cf6cbeefb3e528389e27659a3f5f8351f4ecb8b990c3d63cb0",
+    ("mlp", 1): "98b25ebbb0e136ebc37f7acf15385dc1fbaa453f3eb3596289ed8965f357c6d9",
+    ("cnn", 1): "9544c0921815457bb3ac7af638d371f5aa86b132517474b999166a6e35f409ac",
+    ("vgg", 1): "a4eac1cd7e8615900f97e1f4432895f8988f6ec936e7825def3ddcb07edd569b",
+    ("mobilenet", 1): "ad5cf9afcd8d412fac67d2d96765d405a17166af5ab68c8005eeeaf00a82738f",
     ("wrn", 1): "92996ebef8e3320ab2fcac76b9ce97eeca98c5c5ada6346b6356ace28b41854f",
 }
 """SHA-256 of each version's distributions. A change of a space belongs with a new version and a new
