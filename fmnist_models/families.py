@@ -44,6 +44,10 @@ FAMILIES = unique(
     [
         ("quick", "fmnist_models.quick"),
         ("wrn", "fmnist_models.wrn"),
+        ("preact", "fmnist_models.preact"),
+        ("shake", "fmnist_models.shake"),
+        ("densenet", "fmnist_models.densenet"),
+        ("convnext", "fmnist_models.convnext"),
     ]
 )
 

@@ -19,6 +19,13 @@ SPACES = unique(
     [
         ("quick", "small convolutional nets that a CPU core trains in 5 to 30 seconds an epoch"),
         ("wrn", "wide residual networks, depth 10 to 40, width 1 to 10"),
+        ("preact", "pre-activation ResNets: three stages, depth 8 to 50, or four, 18, 34 and 50"),
+        ("shake", "Shake-Shake networks, depth 8 to 26, 2x16d to 2x96d"),
+        ("densenet", "DenseNet-BC, depth 10 to 100, growth 4 to 40"),
+        (
+            "convnext",
+            "small ConvNeXts: depthwise kernels of 3 to 7, layer norm, 16 to 128 channels",
+        ),
     ]
 )
 """The name of each space, which is its module's too, and what it holds."""
