@@ -1,4 +1,4 @@
-"""`convnext`: ConvNeXt (Liu et al., arXiv:2201.03545), small and on 28x28 images, from torchvision's.
+"""`convnext`: small ConvNeXts (Liu et al., arXiv:2201.03545) on 28x28 images, from torchvision's.
 
     (N, 1, 28, 28) -2x2 patches-> w x 14 x 14 -d blocks-> -2x2-> 2w x 7 x 7 -3d blocks->
     -2x2-> 4w x 4 x 4 -d blocks-> mean over space -norm-> linear

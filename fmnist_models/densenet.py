@@ -1,7 +1,7 @@
 """`densenet`: DenseNet-BC (Huang et al., arXiv:1608.06993) on 28x28 images, from torchvision's.
 
-    (N, 1, 28, 28) -conv 3x3-> 2k x 28 x 28 -n layers-> 28 x 28 -n layers-> 14 x 14 -n layers-> 7 x 7
-    -norm, ReLU, mean over space-> linear
+    (N, 1, 28, 28) -conv 3x3-> 2k x 28 x 28 -n layers, transition-> 14 x 14
+    -n layers, transition-> 7 x 7 -n layers, norm, ReLU, mean over space-> linear
 
 A layer (1x1 to 4k channels, 3x3 to k) adds its k channels, the growth, to all before; transitions
 halve both channels and map. Depth 6n + 4 counts the convolutions. Three blocks and a plain stem, as

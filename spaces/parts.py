@@ -39,7 +39,7 @@ HYSTS: Params = {
 
 
 def point(prefix: str, *parts: Params) -> Params:
-    """A point of the space `prefix`: its parts in one, the later ones first; names get the prefix."""
+    """A point of the space `prefix`: its parts in one, where later ones have the last word."""
     return {f"{prefix}.{name}": value for part in parts for name, value in part.items()}
 
 
