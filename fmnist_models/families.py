@@ -48,6 +48,10 @@ FAMILIES = unique(
         ("vgg", "fmnist_models.vgg"),
         ("mobilenet", "fmnist_models.mobilenet"),
         ("wrn", "fmnist_models.wrn"),
+        ("preact", "fmnist_models.preact"),
+        ("shake", "fmnist_models.shake"),
+        ("densenet", "fmnist_models.densenet"),
+        ("convnext", "fmnist_models.convnext"),
     ]
 )
 

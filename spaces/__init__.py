@@ -26,6 +26,13 @@ SPACES = unique(
         ("vgg", "VGG-11 to VGG-19, with and without batch norm, width 8 to 64"),
         ("mobilenet", "MobileNet V1, V2 and V3, width multiplier 0.25 to 1, images 28x28 or 56x56"),
         ("wrn", "wide residual networks, depth 10 to 40, width 1 to 10"),
+        ("preact", "pre-activation ResNets: three stages, depth 8 to 50, or four, 18, 34 and 50"),
+        ("shake", "Shake-Shake networks, depth 8 to 26, 2x16d to 2x96d"),
+        ("densenet", "DenseNet-BC, depth 10 to 100, growth 4 to 40"),
+        (
+            "convnext",
+            "small ConvNeXts: depthwise kernels of 3 to 7, layer norm, 16 to 128 channels",
+        ),
     ]
 )
 """The name of each space, which is its module's too, and what it holds."""

@@ -90,7 +90,8 @@ def test_biases_and_norms_do_not_decay_and_all_else_does(
     assert len(decays) == len(list(model.parameters()))
     for module in model.modules():
         for kind, parameter in module.named_parameters(recurse=False):
-            free = kind == "bias" or isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+            norm = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm)
+            free = norm or kind in ("bias", "layer_scale")
             assert decays[id(parameter)] == (0 if free else config.weight_decay)
 
 
