@@ -20,15 +20,20 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fmnist_models.augment import BatchLoader, normalize
-from fmnist_models.config import TrialConfig
+from fmnist_models.averaging import Average, ScheduleFreeWeights, WeightAverage, refresh_norms
+from fmnist_models.config import ScheduleFreeConfig, TrialConfig
 from fmnist_models.data import Dataset, Images
 from fmnist_models.errors import ConfigError, DivergedError
 from fmnist_models.families import build_model
 from fmnist_models.metrics import EpochMetrics
-from fmnist_models.optim import WeightAverage, build_optimizer, lr_factor
+from fmnist_models.optimizers import build_optimizer
 from fmnist_models.precision import Precision, autocast
+from fmnist_models.sam import Sam
+from fmnist_models.schedules import lr_factor
 
 EVALUATION_BATCH = 1000
+REFRESH_IMAGES = 5000
+"""So many training images, as they are scored, give an average's batch norms their statistics."""
 DROPOUT_SEED = 2**62
 """Keeps what dropout draws apart from what shuffling and augmentation draw."""
 
@@ -66,10 +71,10 @@ class Trainer:
         self.train, self.validation = dataset.train.to(device), dataset.validation.to(device)
         self.dataset = dataset
         self.model = self._fresh_model()
-        self.average = WeightAverage(
-            self.model, self._fresh_model(), config.regularization.ema_decay
-        )
         self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.average = self._new_average()
+        rho = config.regularization.sam_rho
+        self._sam = Sam(self.model, rho) if rho else None
         self._generator = torch.Generator(device)
         self._load = BatchLoader(self.train.images, dataset, config.augmentation, self._generator)
 
@@ -78,6 +83,19 @@ class Trainer:
             torch.default_generator.manual_seed(self.config.seed)  # the CPU's alone
             model = build_model(self.config.model, self.dataset.classes)
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def _new_average(self) -> Average:
+        """What the configuration asks for; with an EMA decay of 0 the model itself."""
+        regularization, fresh = self.config.regularization, self._fresh_model()
+        if isinstance(self.config.optimizer, ScheduleFreeConfig):
+            return ScheduleFreeWeights(self.model, fresh, self.optimizer, self._refresh_norms)
+        return WeightAverage(self.model, fresh, regularization.ema_decay)
+
+    def _refresh_norms(self, model: nn.Module) -> None:
+        """Estimate the statistics of the batch norms of `model` at its weights."""
+        images = self.train.subset(torch.arange(min(REFRESH_IMAGES, len(self.train))))
+        mean, std = self.dataset.mean, self.dataset.std
+        refresh_norms(model, lambda m: _feed(m, images, mean, std, self.precision))
 
     @property
     def best_model(self) -> nn.Module:
@@ -100,6 +118,7 @@ class Trainer:
             train = self._train_epoch()
         trained = time.perf_counter()
         self.epoch += 1
+        self.average.end_epoch(self.epoch)
         score = self._validate()
         return EpochMetrics(
             epoch=self.epoch,
@@ -137,14 +156,21 @@ class Trainer:
 
     def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Update once on images (B, 1, 28, 28) float, labels (B,) int64: loss and hits."""
+        loss, logits = self._forward(images, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._sam:
+            with self._sam.perturbed():
+                self._forward(images, labels)[0].backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    def _forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The training loss of a batch, and its logits (B, classes) float32."""
         with autocast(self.device, self.precision):
             logits = self.model(images.to(memory_format=torch.channels_last))
             smoothing = self.config.regularization.label_smoothing
-            loss = cross_entropy(logits, labels, label_smoothing=smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+            return cross_entropy(logits, labels, label_smoothing=smoothing), logits
 
     def _validate(self) -> Score | None:
         """Score the averaged weights on the validation images; None where there are none."""
@@ -192,13 +218,20 @@ def predict(
     `mean` and `std` are of the training pixels, as in `data.Dataset`.
     """
     model.eval()
+    return torch.cat(_feed(model, images, mean, std, precision))
+
+
+def _feed(
+    model: nn.Module, images: Images, mean: float, std: float, precision: Precision
+) -> list[Tensor]:
+    """Logits (n, classes) float32 of `images`, a batch at a time, in the mode the model is in."""
     device = images.images.device.type
     logits = []
     with autocast(device, precision):
         for batch in torch.split(images.images, EVALUATION_BATCH):
             pixels = normalize(batch, mean, std)
             logits.append(model(pixels.to(memory_format=torch.channels_last)).float())
-    return torch.cat(logits)
+    return logits
 
 
 def peak_memory_bytes(device: str) -> int:

@@ -1,0 +1,53 @@
+"""The parts of a `TrialConfig` that every family shares, each ingredient switchable alone.
+
+No torch here. New fields have defaults that leave older configurations as they were.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Config(BaseModel):
+    """Frozen, strict value: unknown keys, wrong types, NaN and infinity are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class LrScheduleConfig(Config):
+    """Learning rate over the run, as a factor on the optimizer's `lr`.
+
+    A linear warm-up over the fraction `warmup` of all steps, then `kind`, down to zero at the end.
+    """
+
+    kind: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class AugmentationConfig(Config):
+    """One independent random draw an image and epoch; zero or False switches an ingredient off."""
+
+    flip: bool = False
+    """Mirror left to right with probability one half."""
+    shift: Annotated[int, Field(ge=0, le=8)] = 0
+    """Move by up to this many pixels in x and in y (pad, then crop)."""
+    cutout: Annotated[int, Field(ge=0, le=28)] = 0
+    """Side, in pixels, of the square that is blanked (arXiv:1708.04552)."""
+    random_erasing: Probability = 0.0
+    """Probability that a random rectangle is blanked (arXiv:1708.04896)."""
+
+
+class RegularizationConfig(Config):
+    """What else holds the network back, apart from the family's own dropout."""
+
+    label_smoothing: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay a step of the exponential moving average of the weights; 0 evaluates the raw ones."""
+    sam_rho: Annotated[float, Field(ge=0, le=2)] = 0.0
+    """Radius of sharpness-aware minimization (SAM, arXiv:2010.01412); 0 is off.
+
+    Each step then takes two passes, so that an epoch takes twice as long."""
