@@ -90,6 +90,8 @@ class TrialConfig(Config):
     batch_size: Annotated[int, Field(ge=1, le=8192)] = 256
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    patience: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Epochs in a row without a better validation accuracy that end a run; 0 never ends it."""
 
     @field_validator("model", mode="before")
     @classmethod

@@ -29,7 +29,7 @@ from fmnist_models.metrics import EpochMetrics
 from fmnist_models.optimizers import build_optimizer
 from fmnist_models.precision import Precision, autocast
 from fmnist_models.sam import Sam
-from fmnist_models.schedules import lr_factor
+from fmnist_models.schedules import lr_factor, out_of_patience
 
 EVALUATION_BATCH = 1000
 REFRESH_IMAGES = 5000
@@ -67,6 +67,7 @@ class Trainer:
             torch.cuda.reset_peak_memory_stats()
         self.config, self.device, self.precision = config, device, precision
         self.epoch = 0
+        self.accuracies: list[float | None] = []
         self.steps_per_epoch = images // config.batch_size
         self.train, self.validation = dataset.train.to(device), dataset.validation.to(device)
         self.dataset = dataset
@@ -103,9 +104,18 @@ class Trainer:
         return self.average.average
 
     def epochs(self) -> Iterator[EpochMetrics]:
-        """Train from here to the last epoch, giving the metrics of each as it ends."""
-        while self.epoch < self.config.epochs:
+        """Train from here to the end, giving the metrics of each epoch as it ends."""
+        while not self.is_finished:
             yield self.run_epoch()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all epochs are done, or the configuration's patience is over.
+
+        Without validation images, as in final training, patience never ends.
+        """
+        all_done = self.epoch >= self.config.epochs
+        return all_done or out_of_patience(self.accuracies, self.config.patience)
 
     def run_epoch(self) -> EpochMetrics:
         """Train one epoch and validate; raises DivergedError when the loss is not finite."""
@@ -120,6 +130,7 @@ class Trainer:
         self.epoch += 1
         self.average.end_epoch(self.epoch)
         score = self._validate()
+        self.accuracies.append(score.accuracy if score else None)
         return EpochMetrics(
             epoch=self.epoch,
             train_loss=train.loss,
@@ -150,7 +161,9 @@ class Trainer:
 
     def _set_lr(self, step: int) -> None:
         progress = (step + 0.5) / (self.config.epochs * self.steps_per_epoch)
-        lr = self.config.optimizer.lr * lr_factor(self.config.lr_schedule, progress)
+        lr = self.config.optimizer.lr * lr_factor(
+            self.config.lr_schedule, progress, self.config.epochs
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
@@ -199,6 +212,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "average": self.average.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "accuracies": list(self.accuracies),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -207,6 +221,7 @@ class Trainer:
         self.average.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
+        self.accuracies = list(state["accuracies"])
 
 
 @torch.inference_mode()

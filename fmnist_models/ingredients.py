@@ -21,11 +21,19 @@ class Config(BaseModel):
 class LrScheduleConfig(Config):
     """Learning rate over the run, as a factor on the optimizer's `lr`.
 
-    A linear warm-up over the fraction `warmup` of all steps, then `kind`, down to zero at the end.
+    A linear warm-up over the fraction `warmup` of all steps, then `kind`: down to zero at the end
+    (linear, cosine), unchanged (constant), or times `step_gamma` every `step_epochs` epochs (step).
+    The kind one_cycle (arXiv:1708.07120, as torch's OneCycleLR) rises from 1 / `one_cycle_start`
+    of `lr` in its warm-up, and falls to 1 / `one_cycle_end` of that start, both along a cosine;
+    the momentum is left as it is.
     """
 
-    kind: Literal["constant", "linear", "cosine"] = "cosine"
+    kind: Literal["constant", "linear", "cosine", "step", "one_cycle"] = "cosine"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    step_epochs: Annotated[int, Field(ge=1, le=10_000)] = 50
+    step_gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    one_cycle_start: Annotated[float, Field(ge=1, le=1e6)] = 25.0
+    one_cycle_end: Annotated[float, Field(ge=1, le=1e9)] = 1e4
 
 
 class AugmentationConfig(Config):

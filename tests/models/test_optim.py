@@ -98,13 +98,19 @@ def test_lr_factor_rises_in_warm_up_and_never_after(kind: str, warmup: float) ->
     grid = [i / 10_000 for i in range(10_000)]
     factors = [lr_factor(config, p) for p in grid]
     assert all(0 <= f <= 1 for f in factors)
+    if kind == "one_cycle":
+        first, top = (1 / 25, 1.0) if warmup else (1.0, 1.0)
+        assert factors[0] == pytest.approx(first)
+        assert max(factors) == pytest.approx(top)
+        assert factors[-1] == pytest.approx(1 / 25e4, abs=1e-6)
+        return
     start = round(warmup * 10_000)
     rise, fall = factors[: start + 1], factors[start:]
     assert rise == sorted(rise)
     assert fall == sorted(fall, reverse=True)
     assert factors[0] == (0.0 if warmup else 1.0)
     assert max(factors) == factors[start] == 1.0
-    assert factors[-1] == pytest.approx(1.0 if kind == "constant" else 0.0, abs=1e-3)
+    assert factors[-1] == pytest.approx(1.0 if kind in ("constant", "step") else 0.0, abs=1e-3)
     jumps = [abs(a - b) for a, b in pairwise(factors)]
     assert max(jumps) < 1e-3
 
@@ -112,7 +118,7 @@ def test_lr_factor_rises_in_warm_up_and_never_after(kind: str, warmup: float) ->
 def test_lr_factor_half_way() -> None:
     middle = {"constant": 1.0, "linear": 0.5, "cosine": 0.5}
     quarter = {"constant": 1.0, "linear": 0.75, "cosine": (1 + math.sqrt(0.5)) / 2}
-    for kind in KINDS:
+    for kind in middle:
         config = LrScheduleConfig.model_validate({"kind": kind})
         assert lr_factor(config, 0.5) == pytest.approx(middle[kind])
         assert lr_factor(config, 0.25) == pytest.approx(quarter[kind])
