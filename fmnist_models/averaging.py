@@ -1,4 +1,4 @@
-"""Averages of the weights, which are what is scored: EMA, or Schedule-Free's own.
+"""Averages of the weights, which are what is scored: EMA, SWA, or Schedule-Free's own.
 
 update(step)      after each optimizer step
 end_epoch(epoch)  before the validation
@@ -52,6 +52,36 @@ class WeightAverage:
 
     def end_epoch(self, epoch: int) -> None:
         """Nothing is left to be done."""
+
+
+class StochasticWeightAverage:
+    """The plain mean of the weights at the ends of the last epochs (SWA, arXiv:1803.05407).
+
+    Until the averaging begins, after epoch `first` - 1, it is a copy of the model. From then on
+    each epoch's end is taken in, and `refresh` estimates the statistics of batch norms at the mean:
+    at each epoch and not the last alone, so that a search ranks by what would be kept. That costs
+    the forward pass of `engine.REFRESH_IMAGES` images an epoch.
+    """
+
+    def __init__(self, model: nn.Module, average: nn.Module, first: int, refresh: Refresh) -> None:
+        self.model, self.average = model, average
+        self.first, self._refresh = first, refresh
+        average.load_state_dict(model.state_dict())
+
+    def update(self, step: int) -> None:
+        """Weights within an epoch are not averaged."""
+
+    @torch.no_grad()
+    def end_epoch(self, epoch: int) -> None:
+        """Take in the weights after epoch number `epoch`, counted from 1."""
+        if epoch <= self.first:
+            self.average.load_state_dict(self.model.state_dict())
+        else:
+            means: list[Tensor] = list(self.average.parameters())
+            live: list[Tensor] = list(self.model.parameters())
+            torch._foreach_lerp_(means, live, 1 / (epoch - self.first + 1))
+        if epoch >= self.first:
+            self._refresh(self.average)
 
 
 class ScheduleFreeWeights:

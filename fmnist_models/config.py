@@ -109,8 +109,12 @@ class TrialConfig(Config):
         if isinstance(self.optimizer, ScheduleFreeConfig):
             if self.lr_schedule.kind != "constant":
                 raise ValueError('schedulefree needs lr_schedule.kind "constant" (warmup is fine)')
-            if self.regularization.ema_decay:
-                raise ValueError("schedulefree averages the weights itself: set ema_decay to 0")
+            if self.regularization.ema_decay or self.regularization.swa_fraction:
+                raise ValueError(
+                    "schedulefree averages the weights itself: set ema_decay and swa_fraction to 0"
+                )
+        if self.regularization.ema_decay and self.regularization.swa_fraction:
+            raise ValueError("there is one average: set ema_decay or swa_fraction to 0")
         return self
 
 

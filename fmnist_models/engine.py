@@ -8,24 +8,32 @@ seeded by (seed, epoch), so that a run resumed from a checkpoint draws what it w
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
 
 from fmnist_models.augment import BatchLoader, normalize
-from fmnist_models.averaging import Average, ScheduleFreeWeights, WeightAverage, refresh_norms
+from fmnist_models.averaging import (
+    Average,
+    ScheduleFreeWeights,
+    StochasticWeightAverage,
+    WeightAverage,
+    refresh_norms,
+)
 from fmnist_models.config import ScheduleFreeConfig, TrialConfig
 from fmnist_models.data import Dataset, Images
 from fmnist_models.errors import ConfigError, DivergedError
 from fmnist_models.families import build_model
 from fmnist_models.metrics import EpochMetrics
+from fmnist_models.mixing import Mixer
 from fmnist_models.optimizers import build_optimizer
 from fmnist_models.precision import Precision, autocast
 from fmnist_models.sam import Sam
@@ -72,12 +80,16 @@ class Trainer:
         self.train, self.validation = dataset.train.to(device), dataset.validation.to(device)
         self.dataset = dataset
         self.model = self._fresh_model()
-        self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.optimizer = build_optimizer(
+            self.model, config.optimizer, decay_vectors=config.regularization.decay_vectors
+        )
         self.average = self._new_average()
         rho = config.regularization.sam_rho
         self._sam = Sam(self.model, rho) if rho else None
         self._generator = torch.Generator(device)
         self._load = BatchLoader(self.train.images, dataset, config.augmentation, self._generator)
+        mixed = config.augmentation.mixing != "none"
+        self._mix = Mixer(config.augmentation, dataset.classes, self._generator) if mixed else None
 
     def _fresh_model(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -90,6 +102,10 @@ class Trainer:
         regularization, fresh = self.config.regularization, self._fresh_model()
         if isinstance(self.config.optimizer, ScheduleFreeConfig):
             return ScheduleFreeWeights(self.model, fresh, self.optimizer, self._refresh_norms)
+        if regularization.swa_fraction:
+            averaged = math.ceil(self.config.epochs * regularization.swa_fraction)
+            first = self.config.epochs - averaged + 1
+            return StochasticWeightAverage(self.model, fresh, first, self._refresh_norms)
         return WeightAverage(self.model, fresh, regularization.ema_decay)
 
     def _refresh_norms(self, model: nn.Module) -> None:
@@ -153,11 +169,16 @@ class Trainer:
             index = order[i * batch : (i + 1) * batch]
             step = self.epoch * steps + i
             self._set_lr(step)
-            step_loss, step_hits = self._step(self._load(index), self.train.labels[index])
+            step_loss, step_hits = self._step(*self._batch(index))
             self.average.update(step)
             loss += step_loss
             hits += step_hits
         return self._to_host(loss / steps, hits, steps * batch)
+
+    def _batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, 1, 28, 28) at index (B,), and labels (B,), or (B, classes) where mixed."""
+        images, labels = self._load(index), self.train.labels[index]
+        return self._mix(images, labels) if self._mix else (images, labels)
 
     def _set_lr(self, step: int) -> None:
         progress = (step + 0.5) / (self.config.epochs * self.steps_per_epoch)
@@ -168,15 +189,21 @@ class Trainer:
             group["lr"] = lr
 
     def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Update once on images (B, 1, 28, 28) float, labels (B,) int64: loss and hits."""
+        """Update once on images (B, 1, 28, 28) float: loss and hits.
+
+        labels: (B,) int64, or shares of the classes (B, classes), whose largest is to be hit.
+        """
         loss, logits = self._forward(images, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self._sam:
             with self._sam.perturbed():
                 self._forward(images, labels)[0].backward()  # type: ignore[no-untyped-call]
+        if self.config.regularization.clip_norm:
+            clip_grad_norm_(self.model.parameters(), self.config.regularization.clip_norm)
         self.optimizer.step()
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+        wanted = labels if labels.ndim == 1 else labels.argmax(1)
+        return loss.detach(), (logits.detach().argmax(1) == wanted).sum()
 
     def _forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The training loss of a batch, and its logits (B, classes) float32."""
@@ -200,7 +227,7 @@ class Trainer:
     def _to_host(self, loss: Tensor, hits: Tensor, images: int) -> Score:
         """Loss and share of hits as numbers: the one synchronisation of a pass over the data."""
         score = Score(loss.item(), hits.item() / images)
-        if not isfinite(score.loss):
+        if not math.isfinite(score.loss):
             lr = self.config.optimizer.lr
             raise DivergedError(f"the loss became {score.loss} with lr {lr:g}; lower the lr")
         return score

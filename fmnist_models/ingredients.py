@@ -47,6 +47,16 @@ class AugmentationConfig(Config):
     """Side, in pixels, of the square that is blanked (arXiv:1708.04552)."""
     random_erasing: Probability = 0.0
     """Probability that a random rectangle is blanked (arXiv:1708.04896)."""
+    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
+    """Random shape and grey-level operations, see policies.py (arXiv:1909.13719, 2103.10158)."""
+    randaugment_ops: Annotated[int, Field(ge=1, le=4)] = 2
+    randaugment_magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    mixing: Literal["none", "mixup", "cutmix", "ricap"] = "none"
+    """Images of a batch mixed with each other, labels alike, see mixing.py."""
+    mixing_alpha: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """Both parameters of the Beta distribution that the shares are drawn from."""
+    mixing_probability: Probability = 1.0
+    """Probability that an image is mixed at all."""
 
 
 class RegularizationConfig(Config):
@@ -55,6 +65,12 @@ class RegularizationConfig(Config):
     label_smoothing: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay a step of the exponential moving average of the weights; 0 evaluates the raw ones."""
+    swa_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Last fraction of the epochs whose weights are averaged (SWA, arXiv:1803.05407); 0 is off."""
+    clip_norm: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """Longest gradient (2-norm over all parameters); longer ones are shortened to it; 0 is off."""
+    decay_vectors: bool = False
+    """Let biases and norm parameters decay as the weights do."""
     sam_rho: Annotated[float, Field(ge=0, le=2)] = 0.0
     """Radius of sharpness-aware minimization (SAM, arXiv:2010.01412); 0 is off.
 

@@ -5,6 +5,7 @@ All take their learning rate from `param_groups`, where the engine sets it befor
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any, Protocol
 
@@ -50,21 +51,26 @@ class Optimizer(Protocol):
         """Go on from what `state_dict` gave."""
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
-    """The optimizer of `config`, fused where torch can; vectors get no weight decay.
+def build_optimizer(
+    model: nn.Module, config: OptimizerConfig, *, decay_vectors: bool = False
+) -> Optimizer:
+    """The optimizer of `config`, fused where torch can.
+
+    Vectors (biases, norm scales) get no weight decay, as in arXiv:1812.01187, section 3.1, unless
+    `decay_vectors`.
 
     Raises ConfigError when a package that it needs is missing.
     """
+    if isinstance(config, MuonConfig):
+        return Muon(model, config, decay_vectors)
+    groups = _decay_groups(model.parameters(), config.weight_decay, decay_vectors)
     match config:
-        case MuonConfig():
-            return Muon(model, config)
         case ScheduleFreeConfig():
-            return _schedule_free(_decay_groups(model, config.weight_decay), config)
+            return _schedule_free(groups, config)
         case LionConfig():
-            groups = _decay_groups(model, config.weight_decay)
             return Lion(groups, config.lr, (config.beta1, config.beta2))
         case _:
-            return _torch_optimizer(_decay_groups(model, config.weight_decay), config)
+            return _torch_optimizer(groups, config)
 
 
 def _torch_optimizer(
@@ -104,13 +110,16 @@ def _torch_optimizer(
             return optim.Adamax(groups, lr=lr, betas=betas, foreach=True)
 
 
-def _decay_groups(model: nn.Module, weight_decay: float) -> list[Group]:
-    """Vectors (biases, norm scales) are left undecayed, as in arXiv:1812.01187, section 3.1."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+def _decay_groups(
+    parameters: Iterable[nn.Parameter], weight_decay: float, decay_vectors: bool
+) -> list[Group]:
+    """Matrices and convolutions first, then vectors."""
+    every = list(parameters)
+    decayed = [p for p in every if p.ndim > 1]
+    others = [p for p in every if p.ndim <= 1]
     return [
         {"params": decayed, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": others, "weight_decay": weight_decay if decay_vectors else 0.0},
     ]
 
 
@@ -168,7 +177,7 @@ class Muon:
     first weight and the last matrix, as in Keller Jordan's practice.
     """
 
-    def __init__(self, model: nn.Module, config: MuonConfig) -> None:
+    def __init__(self, model: nn.Module, config: MuonConfig, decay_vectors: bool = False) -> None:
         if not hasattr(torch.optim, "Muon"):
             raise ConfigError(
                 f"optimizer muon needs torch 2.9 or newer, this is {torch.__version__}; "
@@ -178,17 +187,13 @@ class Muon:
         self._views = [nn.Parameter(_as_matrix(p.data, p)) for p in self.hidden]
         chosen = {id(p) for p in self.hidden}
         rest = [p for p in model.parameters() if id(p) not in chosen]
-        decay = config.weight_decay
-        groups = [
-            {"params": [p for p in rest if p.ndim > 1], "weight_decay": decay},
-            {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        groups = _decay_groups(rest, config.weight_decay, decay_vectors)
         # A model may have no hidden weight at all, and torch refuses an empty list.
         self._muon = (
             torch.optim.Muon(
                 self._views,
                 lr=config.lr,
-                weight_decay=decay,
+                weight_decay=config.weight_decay,
                 momentum=config.momentum,
                 adjust_lr_fn="match_rms_adamw",
             )
