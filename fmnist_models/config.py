@@ -25,6 +25,7 @@ from fmnist_models.ingredients import (
     AugmentationConfig,
     Config,
     LrScheduleConfig,
+    Padding,
     Probability,
     RegularizationConfig,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "MuonConfig",
     "NAdamConfig",
     "OptimizerConfig",
+    "Padding",
     "Probability",
     "RegularizationConfig",
     "RmspropConfig",

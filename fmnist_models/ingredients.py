@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+Padding = Literal["zeros", "reflect", "replicate", "weighted"]
+"""What convolutions see beyond the border; weighted is layers.PartialConv2d (arXiv:1811.11718)."""
 
 
 class Config(BaseModel):

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from fmnist_models.config import Activation, ModelConfig, Probability
+from fmnist_models.config import Activation, ModelConfig, Padding, Probability
 from fmnist_models.families import Family
 from fmnist_models.layers import Head, activation, conv3x3, norm
 
@@ -29,6 +29,7 @@ class WrnConfig(ModelConfig):
     batch_norm: bool = True
     bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
     activation: Activation = "relu"
+    padding: Padding = "zeros"
 
     @field_validator("depth")
     @classmethod
@@ -47,10 +48,10 @@ class Block(nn.Module):
         bias = not config.batch_norm
         self.norm1 = norm(inputs, config.batch_norm, config.bn_momentum)
         self.activation = activation(config.activation)
-        self.conv1 = conv3x3(inputs, outputs, stride=stride, bias=bias)
+        self.conv1 = conv3x3(inputs, outputs, stride=stride, bias=bias, padding=config.padding)
         self.norm2 = norm(outputs, config.batch_norm, config.bn_momentum)
         self.dropout = nn.Dropout(config.dropout)
-        self.conv2 = conv3x3(outputs, outputs, bias=bias)
+        self.conv2 = conv3x3(outputs, outputs, bias=bias, padding=config.padding)
         self.shortcut: nn.Conv2d | None = None
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
@@ -73,7 +74,7 @@ class WideResNet(nn.Module):
         super().__init__()
         blocks = (config.depth - 4) // 6
         widths = [16, 16 * config.width, 32 * config.width, 64 * config.width]
-        self.stem = conv3x3(1, widths[0], bias=not config.batch_norm)
+        self.stem = conv3x3(1, widths[0], bias=not config.batch_norm, padding=config.padding)
         self.stages = nn.Sequential(
             *(
                 Block(config, inputs if i == 0 else outputs, outputs, stride if i == 0 else 1)
