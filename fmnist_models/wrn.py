@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from fmnist_models.config import Activation, ModelConfig, Probability
+from fmnist_models.config import Activation, ModelConfig, Padding, Probability
 from fmnist_models.families import Family
 from fmnist_models.layers import (
     GeMPool,
@@ -53,6 +53,7 @@ class WrnConfig(ModelConfig):
     """Probability of dropping the last block's residual; for others in proportion to depth."""
     zero_init: bool = False
     """Start each block as the identity: its second convolution is zero (arXiv:1706.02677, 5.1)."""
+    padding: Padding = "zeros"
 
     @field_validator("depth")
     @classmethod
@@ -73,11 +74,11 @@ class Block(nn.Module):
         bias = not config.batch_norm
         self.norm1 = _norm(config, inputs)
         self.activation = activation(config.activation)
-        self.conv1 = conv3x3(inputs, outputs, stride=stride, bias=bias)
+        self.conv1 = conv3x3(inputs, outputs, stride=stride, bias=bias, padding=config.padding)
         self.norm2 = _norm(config, outputs)
         self.dropout = nn.Dropout(config.dropout)
         self.drop_block = drop_block(config.drop_block if stage else 0.0, config.drop_block_size)
-        self.conv2 = conv3x3(outputs, outputs, bias=bias)
+        self.conv2 = conv3x3(outputs, outputs, bias=bias, padding=config.padding)
         self.stochastic_depth = stochastic_depth(drop)
         self.shortcut: nn.Conv2d | None = None
         if stride != 1 or inputs != outputs:
@@ -118,7 +119,7 @@ class WideResNet(nn.Module):
     def __init__(self, config: WrnConfig, classes: int) -> None:
         super().__init__()
         last = 64 * config.width
-        self.stem = conv3x3(1, config.stem, bias=not config.batch_norm)
+        self.stem = conv3x3(1, config.stem, bias=not config.batch_norm, padding=config.padding)
         self.stages = nn.Sequential(*_blocks(config))
         self.norm = _norm(config, last)
         self.activation = activation(config.activation)
