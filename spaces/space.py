@@ -107,7 +107,7 @@ def _suggest_augmentation(trial: BaseTrial, prefix: str) -> AugmentationConfig:
 
 def largest(values: Sequence[int], affordable: Callable[[int], bool]) -> int:
     """The largest of ascending `values` that is affordable; the smallest where none is."""
-    return max((v for v in values if affordable(v)), default=values[0])
+    return next((v for v in reversed(values) if affordable(v)), values[0])
 
 
 def choose(trial: BaseTrial, name: str, choices: Sequence[Choice]) -> Choice:
