@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fmnist_models.config import Activation, TrialConfig
+from fmnist_models.config import Activation, Padding, TrialConfig
 from fmnist_models.wrn import WrnConfig
-from spaces.space import Params, Space, SpaceContext, choose, largest, suggest_training
+from spaces.space import Params, Space, SpaceContext, choose, largest
+from spaces.training import suggest_training
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 ACTIVATIONS: list[Activation] = ["relu", "silu"]
+PADDINGS: list[Padding] = ["zeros", "reflect", "replicate", "weighted"]
 DEPTHS = range(10, 41, 6)
 WIDTHS = range(1, 11)
 
@@ -32,6 +34,7 @@ def _suggest_model(trial: BaseTrial, context: SpaceContext) -> WrnConfig:
         width=trial.suggest_int("wrn.width", WIDTHS[0], widest),
         dropout=trial.suggest_float("wrn.dropout", 0.0, 0.4),
         activation=choose(trial, "wrn.activation", ACTIVATIONS),
+        padding=choose(trial, "wrn.padding", PADDINGS),
         batch_norm=batch_norm,
         bn_momentum=trial.suggest_float("wrn.bn_momentum", 0.05, 0.5, log=True)
         if batch_norm
@@ -46,6 +49,7 @@ def _point(depth: int, width: int, lr: float = 0.1, **changes: str | int | float
         "wrn.batch_norm": True,
         "wrn.width": width,
         "wrn.dropout": 0.0,
+        "wrn.padding": "zeros",
         "wrn.activation": "relu",
         "wrn.bn_momentum": 0.1,
         "wrn.optimizer": "sgd",
