@@ -22,12 +22,16 @@ from pydantic import (
 from fmnist_models.errors import ConfigError
 from fmnist_models.families import get_family
 from fmnist_models.ingredients import (
+    ArcFaceConfig,
     AugmentationConfig,
     Config,
+    CrossEntropyConfig,
+    LossConfig,
     LrScheduleConfig,
     Padding,
     Probability,
     RegularizationConfig,
+    SphereFaceConfig,
 )
 from fmnist_models.optimizer_configs import (
     AdadeltaConfig,
@@ -51,10 +55,13 @@ __all__ = [
     "AdamConfig",
     "AdamWConfig",
     "AdamaxConfig",
+    "ArcFaceConfig",
     "AugmentationConfig",
     "Config",
+    "CrossEntropyConfig",
     "ExportedConfig",
     "LionConfig",
+    "LossConfig",
     "LrScheduleConfig",
     "ModelConfig",
     "MuonConfig",
@@ -66,6 +73,7 @@ __all__ = [
     "RmspropConfig",
     "ScheduleFreeConfig",
     "SgdConfig",
+    "SphereFaceConfig",
     "TrialConfig",
     "explain",
     "parse_config",
@@ -89,6 +97,7 @@ class TrialConfig(Config):
     lr_schedule: LrScheduleConfig = LrScheduleConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     regularization: RegularizationConfig = RegularizationConfig()
+    loss: LossConfig = CrossEntropyConfig()
     batch_size: Annotated[int, Field(ge=1, le=8192)] = 256
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

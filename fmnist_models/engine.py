@@ -31,7 +31,7 @@ from fmnist_models.averaging import (
 from fmnist_models.config import ScheduleFreeConfig, TrialConfig
 from fmnist_models.data import Dataset, Images
 from fmnist_models.errors import ConfigError, DivergedError
-from fmnist_models.families import build_model
+from fmnist_models.losses import build_network, training_loss
 from fmnist_models.metrics import EpochMetrics
 from fmnist_models.mixing import Mixer
 from fmnist_models.optimizers import build_optimizer
@@ -94,7 +94,7 @@ class Trainer:
     def _fresh_model(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.config.seed)  # the CPU's alone
-            model = build_model(self.config.model, self.dataset.classes)
+            model = build_network(self.config, self.dataset.classes)
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def _new_average(self) -> Average:
@@ -209,8 +209,7 @@ class Trainer:
         """The training loss of a batch, and its logits (B, classes) float32."""
         with autocast(self.device, self.precision):
             logits = self.model(images.to(memory_format=torch.channels_last))
-            smoothing = self.config.regularization.label_smoothing
-            return cross_entropy(logits, labels, label_smoothing=smoothing), logits
+            return training_loss(self.config, logits, labels), logits
 
     def _validate(self) -> Score | None:
         """Score the averaged weights on the validation images; None where there are none."""

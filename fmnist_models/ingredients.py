@@ -77,3 +77,38 @@ class RegularizationConfig(Config):
     """Radius of sharpness-aware minimization (SAM, arXiv:2010.01412); 0 is off.
 
     Each step then takes two passes, so that an epoch takes twice as long."""
+
+
+class CrossEntropyConfig(Config):
+    """Cross-entropy of the logits; smoothed by `regularization.label_smoothing`."""
+
+    kind: Literal["cross_entropy"] = "cross_entropy"
+
+
+class ArcFaceConfig(Config):
+    """Additive angular margin (ArcFace, arXiv:1801.07698) on a cosine head.
+
+    Logits are `scale` times the cosine of the angle between feature and class; in training
+    `margin` radians are added to the angle of the true class.
+    """
+
+    kind: Literal["arcface"] = "arcface"
+    scale: Annotated[float, Field(gt=0, le=128)] = 16.0
+    margin: Annotated[float, Field(ge=0, le=1.5)] = 0.2
+
+
+class SphereFaceConfig(Config):
+    """Multiplicative angular margin (SphereFace, arXiv:1704.08063) on a cosine head.
+
+    As ArcFace, but the angle of the true class is multiplied by `margin`. Features are scaled to
+    one length, unlike the paper's.
+    """
+
+    kind: Literal["sphereface"] = "sphereface"
+    scale: Annotated[float, Field(gt=0, le=128)] = 16.0
+    margin: Annotated[float, Field(ge=1, le=4)] = 1.35
+
+
+LossConfig = Annotated[
+    CrossEntropyConfig | ArcFaceConfig | SphereFaceConfig, Field(discriminator="kind")
+]

@@ -114,7 +114,10 @@ def _run(launch: Launch, signals: Signals) -> SearchSession | None:
         return None
     machine = measure(launch.space, launch.plan, launch.dataset)
     context = SpaceContext(
-        launch.plan.epochs, launch.settings.seed, affordable(machine, launch.plan)
+        launch.plan.epochs,
+        launch.settings.seed,
+        affordable(machine, launch.plan),
+        affordable(machine, launch.plan, passes=2),
     )
     expected_seconds = _announce(launch, machine, context, before)
     clock = Clock(

@@ -33,6 +33,7 @@ SPACES = unique(
             "convnext",
             "small ConvNeXts: depthwise kernels of 3 to 7, layer norm, 16 to 128 channels",
         ),
+        ("all", "any of the above: a family is sampled, then its own parameters"),
     ]
 )
 """The name of each space, which is its module's too, and what it holds."""

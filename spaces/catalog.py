@@ -11,15 +11,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fmnist_models.config import Config
 from fmnist_models.errors import ConfigError
 
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+    Distributions = dict[str, BaseDistribution]
+
 PATH = Path(__file__).with_name("catalog.json")
-SAMPLES = 500
-"""Random configurations of a space from which its entry is made."""
+SAMPLES, COSTED = 500, 100
+"""Random configurations of a space from which its entry is made; of so many the cost is counted."""
 
 
 class CatalogEntry(Config):
@@ -45,7 +51,6 @@ def read_catalog() -> dict[str, CatalogEntry]:
 def make_entry(name: str) -> CatalogEntry:
     """The entry of a space as it is now, from seeded random samples without any limit."""
     import optuna
-    from optuna.distributions import distribution_to_json
 
     from fmnist_models.cost import model_cost
     from spaces import SpaceContext, get_space
@@ -53,18 +58,14 @@ def make_entry(name: str) -> CatalogEntry:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = get_space(name)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    distributions: dict[tuple[str, str], Any] = {}
-    costs = []
-    for _ in range(SAMPLES):
-        trial = study.ask()
-        costs.append(model_cost(space.suggest(trial, SpaceContext(epochs=1)).model))
-        for parameter, distribution in trial.distributions.items():
-            distributions[parameter, distribution_to_json(distribution)] = distribution
-    keys = sorted(distributions)
+    trials = [study.ask() for _ in range(SAMPLES)]
+    models = [space.suggest(trial, SpaceContext(epochs=9)).model for trial in trials]
+    costs = [model_cost(model) for model in models[:COSTED]]
+    distributions = [trial.distributions for trial in trials]
     return CatalogEntry(
         version=space.version,
-        digest=hashlib.sha256(json.dumps(keys).encode()).hexdigest(),
-        parameters=_ranges(distributions),
+        digest=digest(distributions),
+        parameters=_ranges(name, distributions),
         weights=(min(c.parameters for c in costs), max(c.parameters for c in costs)),
         mflops=(
             round(2e-6 * min(c.macs for c in costs), 2),
@@ -73,14 +74,24 @@ def make_entry(name: str) -> CatalogEntry:
     )
 
 
-def _ranges(distributions: dict[tuple[str, str], Any]) -> dict[str, str]:
-    """Each parameter's range in words; where its bounds depend on others, the widest."""
-    widest: dict[str, Any] = {}
-    for (name, _), distribution in sorted(distributions.items()):
-        known = widest.get(name)
-        if known is None or getattr(distribution, "high", 0) > getattr(known, "high", 0):
-            widest[name] = distribution
-    return {name: _range(distribution) for name, distribution in widest.items()}
+def digest(trials: Iterable[Distributions]) -> str:
+    """SHA-256 (hex) of all distributions that occur, whatever their order and number."""
+    from optuna.distributions import distribution_to_json
+
+    union = {(name, distribution_to_json(d)) for trial in trials for name, d in trial.items()}
+    return hashlib.sha256(json.dumps(sorted(union)).encode()).hexdigest()
+
+
+def _ranges(space: str, trials: Iterable[Distributions]) -> dict[str, str]:
+    """The space's own parameters in words; where bounds depend on others, the widest."""
+    widest: Distributions = {}
+    for trial in trials:
+        for name, distribution in trial.items():
+            known = widest.setdefault(name, distribution)
+            if getattr(distribution, "high", 0) > getattr(known, "high", 0):
+                widest[name] = distribution
+    own = {name: d for name, d in sorted(widest.items()) if name.startswith(f"{space}.")}
+    return {name: _range(distribution) for name, distribution in own.items()}
 
 
 def _range(distribution: Any) -> str:

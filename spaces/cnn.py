@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from fmnist_models.cnn import CnnConfig
 from fmnist_models.config import Activation, TrialConfig
-from spaces.space import Params, Space, SpaceContext, choose, largest, suggest_training
+from spaces.space import Params, Space, SpaceContext, choose, largest
+from spaces.training import EVERY_OPTIMIZER, suggest_training
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -28,7 +29,9 @@ MOST_CHANNELS = 512
 
 def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
     """Sample a stack of convolutions and how to train it."""
-    return suggest_training(trial, context, "cnn", _suggest_model(trial, context))
+    return suggest_training(
+        trial, context, "cnn", _suggest_model(trial, context), optimizers=EVERY_OPTIMIZER
+    )
 
 
 def layers(
@@ -150,10 +153,11 @@ def _point(
         "convolutions": convolutions,
         "stages": stages,
         "width": width,
-        "optimizer": "adamw",
-        "adamw.lr": 1e-3,
+        "optimizer": "adam",
+        "adam.lr": 1e-3,
+        "adam.amsgrad": False,
         "adamw.weight_decay": 1e-4,
-        "lr_schedule": "linear",
+        "lr_schedule": "constant",
         "warmup": 0.0,
         "flip": False,
         "shift": 0,
@@ -168,6 +172,16 @@ def _point(
     return {f"cnn.{name}": value for name, value in base.items()}
 
 
+_AMSGRAD: Params = {
+    "adam.lr": 1e-4,
+    "adam.amsgrad": True,
+    "lr_schedule": "step",
+    "step.drops": 1,
+    "step.gamma": 0.1,
+}
+"""As the author of SixConv2dNet trained; the step falls in the middle of however many epochs."""
+
+
 def _conv2d_net(stages: int) -> Params:
     """Four, six or eight convolutions in the manner of "SixConv2dNet"."""
     changes: dict[str, str | int | float | bool] = {
@@ -178,13 +192,15 @@ def _conv2d_net(stages: int) -> Params:
         "activate": "pool",
         "dropout": 0.5,
         "dense": 512,
-        "adamw.lr": 3e-4,
+        **_AMSGRAD,
         "batch_size": 256,
     }
     return _point(stages, 2, 64, **changes)
 
 
-KAGGLE = _point(2, 2, 32, dense=128, dense_norm="after")
+KAGGLE = _point(
+    2, 2, 32, dense=128, dense_norm="after", optimizer="adadelta", **{"adadelta.lr": 1.0}
+)
 """32-32-P-D-64-64-P-D, dense 128 with batch norm: "94 %" on Kaggle."""
 VGG_LIKE = _point(2, 3, 32, widen=True, early_dropout=True, dense_layers=2, dense=512, dense2=64)
 """32-32-D-64-P-D-128-128-256-P-D, dense 512-D-64-D: 7,001,194 parameters."""
@@ -198,7 +214,7 @@ TWO = _point(
     dropout=0.5,
     dense_dropout=0.0,
     batch_size=256,
-    **{"adamw.lr": 3e-4},
+    **_AMSGRAD,
 )
 """Two 5x5 convolutions, the smallest of the four networks of SixConv2dNet's author."""
 FOUR, SIX, EIGHT = (_conv2d_net(stages) for stages in (2, 3, 4))

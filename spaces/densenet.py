@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from fmnist_models.config import TrialConfig
 from fmnist_models.densenet import DensenetConfig
 from spaces.parts import SGD, point, suggest_bn_momentum
-from spaces.space import Params, Space, SpaceContext, largest, suggest_training
+from spaces.space import Params, Space, SpaceContext, largest
+from spaces.training import suggest_training
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial

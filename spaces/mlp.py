@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from fmnist_models.config import Activation, TrialConfig
 from fmnist_models.mlp import MlpConfig
-from spaces.space import Params, Space, SpaceContext, choose, largest, suggest_training
+from spaces.space import Params, Space, SpaceContext, choose, largest
+from spaces.training import EVERY_OPTIMIZER, suggest_training
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -18,7 +19,9 @@ WIDTHS = range(64, 1025, 64)
 
 def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
     """Sample a multilayer perceptron and how to train it."""
-    return suggest_training(trial, context, "mlp", _suggest_model(trial, context))
+    return suggest_training(
+        trial, context, "mlp", _suggest_model(trial, context), optimizers=EVERY_OPTIMIZER
+    )
 
 
 def _suggest_model(trial: BaseTrial, context: SpaceContext) -> MlpConfig:
@@ -51,9 +54,10 @@ _BASELINE: Params = {
     "mlp.dropout": 0.0,
     "mlp.optimizer": "sgd",
     "mlp.sgd.lr": 0.1,
-    "mlp.sgd.momentum": 0.8,
+    "mlp.sgd.momentum": 0.0,
+    "mlp.sgd.nesterov": False,
     "mlp.sgd.weight_decay": 1e-5,
-    "mlp.lr_schedule": "linear",
+    "mlp.lr_schedule": "constant",
     "mlp.warmup": 0.0,
     "mlp.flip": False,
     "mlp.shift": 0,

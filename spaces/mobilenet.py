@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from fmnist_models.config import TrialConfig
 from fmnist_models.mobilenet import MobilenetConfig
-from spaces.space import Params, Space, SpaceContext, largest, suggest_training
+from spaces.space import Params, Space, SpaceContext, largest
+from spaces.training import EVERY_OPTIMIZER, suggest_training
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -17,7 +18,9 @@ PERCENTS = range(25, 101, 25)
 
 def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
     """Sample a MobileNet and how to train it."""
-    return suggest_training(trial, context, "mobilenet", _suggest_model(trial, context))
+    return suggest_training(
+        trial, context, "mobilenet", _suggest_model(trial, context), optimizers=EVERY_OPTIMIZER
+    )
 
 
 def _suggest_model(trial: BaseTrial, context: SpaceContext) -> MobilenetConfig:
@@ -47,16 +50,16 @@ _V1: Params = {
     "mobilenet.width_percent": 100,
     "mobilenet.dropout": 0.25,
     "mobilenet.bn_momentum": 0.1,
-    "mobilenet.optimizer": "adamw",
-    "mobilenet.adamw.lr": 1e-3,
-    "mobilenet.adamw.weight_decay": 1e-4,
-    "mobilenet.lr_schedule": "linear",
+    "mobilenet.optimizer": "adam",
+    "mobilenet.adam.lr": 1e-3,
+    "mobilenet.adam.amsgrad": False,
+    "mobilenet.lr_schedule": "constant",
     "mobilenet.warmup": 0.0,
     "mobilenet.flip": True,
     "mobilenet.shift": 0,
     "mobilenet.blank": "none",
     "mobilenet.label_smoothing": 0.0,
-    "mobilenet.ema_decay": 0.99,
+    "mobilenet.ema_decay": 0.0,
     "mobilenet.batch_size": 128,
 }
 """The field's MobileNet on Fashion-MNIST: images doubled, dropout, Adam, flips."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from fmnist_models.config import Activation, TrialConfig
 from fmnist_models.preact import PreactConfig
 from spaces.parts import HYSTS, point, suggest_bn_momentum, suggest_stochastic_depth
-from spaces.space import Params, Space, SpaceContext, choose, largest, suggest_training
+from spaces.space import Params, Space, SpaceContext, choose, largest
+from spaces.training import suggest_training
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial

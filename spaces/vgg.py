@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from fmnist_models.config import TrialConfig
 from fmnist_models.vgg import VggConfig
-from spaces.space import Params, Space, SpaceContext, largest, suggest_training
+from spaces.space import Params, Space, SpaceContext, largest
+from spaces.training import suggest_training
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial

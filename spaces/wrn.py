@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from fmnist_models.config import Activation, TrialConfig
+from fmnist_models.config import Activation, Padding, TrialConfig
 from fmnist_models.wrn import WrnConfig
 from spaces.parts import SGD, point, suggest_bn_momentum, suggest_stochastic_depth
-from spaces.space import Params, Space, SpaceContext, choose, largest, suggest_training
+from spaces.space import Params, Space, SpaceContext, choose, largest
+from spaces.training import suggest_training
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 ACTIVATIONS: list[Activation] = ["relu", "silu", "mish"]
 POOLS: list[Literal["mean", "gem"]] = ["mean", "gem"]
 BLOCK_SIZES: list[Literal[3, 5, 7]] = [3, 5, 7]
+PADDINGS: list[Padding] = ["zeros", "reflect", "replicate", "weighted"]
 DEPTHS = range(10, 41, 6)
 WIDTHS = range(1, 11)
 STEMS = range(16, 65, 48)
@@ -47,6 +49,7 @@ def _suggest_model(trial: BaseTrial, context: SpaceContext) -> WrnConfig:
         drop_block_size=size,
         stochastic_depth=suggest_stochastic_depth(trial, "wrn"),
         zero_init=choose(trial, "wrn.zero_init", [True, False]),
+        padding=choose(trial, "wrn.padding", PADDINGS),
         batch_norm=batch_norm,
         bn_momentum=suggest_bn_momentum(trial, "wrn") if batch_norm else 0.1,
         bn_eps=trial.suggest_float("wrn.bn_eps", 1e-5, 1e-3, log=True) if batch_norm else 1e-5,
@@ -64,6 +67,7 @@ def _suggest_drop_block(trial: BaseTrial) -> tuple[float, Literal[3, 5, 7]]:
 _PAPER: Params = {
     **SGD,
     "stem": 16,
+    "padding": "zeros",
     "batch_norm": True,
     "dropout": 0.0,
     "activation": "relu",
@@ -92,6 +96,12 @@ _BEST_KNOWN: Params = {
     "shift": 4,
     "label_smoothing": 0.1,
     **_ERASING,
+    "policy": "randaugment",
+    "randaugment.ops": 2,
+    "randaugment.magnitude": 9,
+    "mixing": "cutmix",
+    "cutmix.alpha": 1.0,
+    "cutmix.probability": 0.5,
     "batch_size": 256,
 }
 """What of github.com/Liang-yc/fn_playground, 96.6 % on the test set, can be said here."""

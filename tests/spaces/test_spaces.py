@@ -218,4 +218,9 @@ def test_importing_spaces_imports_nothing_heavy() -> None:
 
 def test_listing_the_spaces_imports_nothing_heavy() -> None:
     listed = run_python(LIST_SPACES + NOTHING_HEAVY)
-    assert [line.split()[0] for line in listed.splitlines()] == list(SPACES)
+    blocks = listed.split("\n\n")
+    assert [block.split()[0] for block in blocks] == list(SPACES)
+    for block in blocks:
+        assert "parameters" in block
+        assert "MFLOP" in block
+        assert len(block.splitlines()) > 2
