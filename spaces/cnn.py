@@ -156,7 +156,6 @@ def _point(
         "optimizer": "adam",
         "adam.lr": 1e-3,
         "adam.amsgrad": False,
-        "adamw.weight_decay": 1e-4,
         "lr_schedule": "constant",
         "warmup": 0.0,
         "flip": False,

@@ -104,8 +104,9 @@ def test_the_same_seed_of_the_sampler_gives_the_same_configurations(name: str) -
 
 @every_space
 def test_parameter_names_carry_the_prefix_of_the_space(name: str) -> None:
-    for trial, _ in samples(name):
-        assert [n for n in trial.params if not n.startswith(f"{name}.")] == []
+    for trial, config in samples(name):
+        prefixes = (f"{name}.", f"{config.model.family}.")  # both, for `all`
+        assert [n for n in trial.params if not n.startswith(prefixes)] == []
 
 
 def suggest_point(space: Space, point: spaces.space.Params) -> tuple[BaseTrial, TrialConfig]:
