@@ -290,7 +290,7 @@ def assert_statistics_are_those_of_the_images(run: Trainer, few: Dataset) -> Non
 def test_schedule_free_refuses_a_falling_rate_and_a_second_average() -> None:
     with pytest.raises(ValueError, match=r"needs lr_schedule\.kind \"constant\""):
         trial(ScheduleFreeConfig(lr=0.1), lr_schedule=LrScheduleConfig())
-    with pytest.raises(ValueError, match="set ema_decay to 0"):
+    with pytest.raises(ValueError, match="set ema_decay and swa_fraction to 0"):
         trial(ScheduleFreeConfig(lr=0.1), regularization=RegularizationConfig(ema_decay=0.9))
 
 

@@ -155,12 +155,17 @@ def reference(config: TrialConfig, dataset: Dataset) -> Iterator[list[float]]:
         yield [*train, *score(average, dataset), lr]
 
 
-@pytest.mark.parametrize("kind", ["cosine", "linear"])
-@pytest.mark.parametrize("optimizer", [SgdConfig(lr=0.05), AdamWConfig(lr=1e-3)])
+QUICK, WRN = QuickConfig(width=8, depth=1, dropout=0.3), WrnConfig(depth=10, dropout=0.1)
+
+
 @pytest.mark.parametrize(
-    "model",
-    [QuickConfig(width=8, depth=1, dropout=0.3), WrnConfig(depth=10, dropout=0.1)],
-    ids=lambda m: m.family,
+    ("model", "optimizer", "kind"),
+    [
+        (QUICK, SgdConfig(lr=0.05), "cosine"),
+        (QUICK, SgdConfig(lr=0.05), "linear"),
+        (QUICK, AdamWConfig(lr=1e-3), "cosine"),
+        (WRN, SgdConfig(lr=0.05), "cosine"),
+    ],
 )
 def test_the_curve_of_an_older_configuration_is_bit_equal(
     few: Dataset, model: ModelConfig, optimizer: SgdConfig | AdamWConfig, kind: str
