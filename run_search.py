@@ -1,7 +1,4 @@
-"""Search for the best Fashion-MNIST classifier: `python run_search.py --space quick --trials 12`.
-
-The front door of search/: arguments in, exit status out.
-"""
+"""Search for the best Fashion-MNIST classifier, e.g. `--space quick --trials 12`."""
 
 from __future__ import annotations
 
@@ -82,7 +79,9 @@ def _add_machine_options(parser: Parser) -> None:
         "--data-dir", help="folder of the four idx files (default: found or fetched, see README)"
     )
     group.add_argument(
-        "--train-samples", type=int, help="train on a stratified part (default: all 50,000 images)"
+        "--train-samples",
+        type=int,
+        help="train on a stratified part, 1,000 at least (default: all 50,000 images)",
     )
 
 
@@ -117,8 +116,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.status
     if sys.stderr.isatty():  # what comes next takes some seconds before it can say anything
         print("Starting: torch, the data, and what an epoch costs here ...", file=sys.stderr)
-    from search.launch import run_search
-
+    try:
+        from search.launch import run_search
+    except KeyboardInterrupt:
+        print("run_search.py: interrupted before anything was begun", file=sys.stderr)
+        return 130
     return run_search(settings, as_json=as_json)
 
 

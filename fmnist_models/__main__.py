@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from fmnist_models.config import TrialConfig, read_config
-from fmnist_models.errors import ConfigError, FmnistError
+from pydantic import ValidationError
+
+from fmnist_models.config import TrialConfig, explain, read_config
+from fmnist_models.errors import ConfigError, FmnistError, NoSpaceError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,13 +65,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; exit status 0, 2 for a mistake of the user's, 130 when interrupted."""
+    """Run one command; exit status 0, 2 a mistake, 3 a full disk, 130 Ctrl-C."""
     options = build_parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
     except FmnistError as error:
         print(f"python -m fmnist_models {options.command}: {error}", file=sys.stderr)
-        return 2
+        return 3 if isinstance(error, NoSpaceError) else 2
     except KeyboardInterrupt:
         print("interrupted: start it again to go on after the last epoch", file=sys.stderr)
         return 130
@@ -94,10 +96,10 @@ def _train(options: argparse.Namespace) -> int:
 def _changed(config: TrialConfig, epochs: int | None, seed: int | None) -> TrialConfig:
     """`config` with what the command line changes of it, checked again."""
     changes = {k: v for k, v in {"epochs": epochs, "seed": seed}.items() if v is not None}
-    for name, value in changes.items():
-        if value < (1 if name == "epochs" else 0):
-            raise ConfigError(f"--{name} {value}: give a positive number")
-    return config.model_copy(update=changes)
+    try:
+        return TrialConfig.model_validate({**config.model_dump(), **changes})
+    except ValidationError as error:
+        raise ConfigError(f"--{explain(error)}") from None
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@
     ├── ConfigError     a configuration or an argument is not acceptable
     ├── DataError       the data set is missing, damaged or not what it claims to be
     ├── OutputError     a result cannot be written where it was asked for
+    │   └── NoSpaceError    because the disk is full
     └── DivergedError   the training loss of a trial stopped being finite
 
 Every message is one line that quotes the value and names the remedy.
@@ -24,6 +25,10 @@ class DataError(FmnistError):
 
 class OutputError(FmnistError):
     """A result cannot be written where it was asked for."""
+
+
+class NoSpaceError(OutputError):
+    """The disk is full: not the user's mistake, and the same command goes on once there is room."""
 
 
 class DivergedError(FmnistError):

@@ -157,9 +157,14 @@ def _fetch(way: _Way, directory: Path) -> None:
 
 
 def _torchvision_mirrors() -> list[str]:
-    """The addresses that torchvision knows; imported late, as it takes seconds and torch."""
-    from torchvision.datasets import FashionMNIST  # type: ignore[import-untyped]
+    """The addresses that torchvision knows; none where it does not fit the torch that is there.
 
+    Imported late, as it takes seconds and torch.
+    """
+    try:
+        from torchvision.datasets import FashionMNIST  # type: ignore[import-untyped]
+    except (ImportError, RuntimeError):
+        return []
     return list(FashionMNIST.mirrors)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from fmnist_models.errors import OutputError
+from fmnist_models.errors import NoSpaceError, OutputError
 
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
@@ -65,9 +67,18 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     checksum, content = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
     if hashlib.sha256(content).digest() != checksum:
         return None
-    state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return state
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return NoSpaceError(
+            f"cannot write {path}: {error.strerror}; make room and start again to go on"
+        )
     return OutputError(f"cannot write {path}: {error.strerror}; choose another place")
+
+
+def leftovers(folder: Path, names: Iterable[str]) -> list[Path]:
+    """What `write_atomically` left of files called `names` in `folder` when it was killed."""
+    return [path for name in names for path in folder.glob(f".{name}.*")]

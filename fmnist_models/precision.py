@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 import time
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -63,6 +65,18 @@ def _step_seconds(net: nn.Module, images: Tensor, precision: Precision) -> float
         loss = net(images).sum()
     loss.backward()
     return time.perf_counter() - start
+
+
+def device_name(device: str) -> str:
+    """The model of the GPU or of the processor, as its maker calls it."""
+    if device != "cpu":
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def gpu_count() -> int:

@@ -20,10 +20,11 @@ from fmnist_models.engine import Trainer
 from fmnist_models.errors import DivergedError, OutputError
 from fmnist_models.evaluate import evaluate
 from fmnist_models.fetch import find_data
-from fmnist_models.files import load_checkpoint, make_folder, save_checkpoint
+from fmnist_models.files import leftovers, load_checkpoint, make_folder, save_checkpoint
 from fmnist_models.folder import (
     CONFIG,
     METRICS,
+    WEIGHTS,
     Header,
     ModelMetrics,
     load_metrics,
@@ -31,7 +32,7 @@ from fmnist_models.folder import (
     save_model,
 )
 from fmnist_models.metrics import EpochMetrics
-from fmnist_models.precision import choose_precision
+from fmnist_models.precision import choose_precision, device_name
 
 CHECKPOINT = "checkpoint.bin"
 Say = Callable[[str], None]
@@ -46,16 +47,18 @@ def train(
     it is and its metrics are given back; one that holds something else raises OutputError unless
     `force`. Raises also DataError, ConfigError and DivergedError.
     """
-    finished = _finished(folder, config, force)
+    source = find_data(data_dir)
+    finished = _finished(folder, config, source.digest, force)
     if finished:
         say(f"{folder} holds this configuration's model already: nothing to do")
         return finished
-    source = find_data(data_dir)
     make_folder(folder)
     dataset = load_training_data(source.directory)
-    precision = choose_precision(device)
+    state = load_checkpoint(folder / CHECKPOINT)
+    # A run goes on in the number format that it began in, whatever would be chosen now.
+    precision = state["precision"] if state else choose_precision(device)
     trainer = Trainer(config, dataset, device=device, precision=precision)
-    epochs = _resume(trainer, folder, dataset.digest, say)
+    epochs = _resume(trainer, state, say)
     say(f"{len(dataset.train):,} images, {config.epochs} epochs, {device}, {precision}")
     for metrics in trainer.epochs():
         epochs.append(metrics)
@@ -80,20 +83,39 @@ def train(
     return load_metrics(folder)
 
 
-def _finished(folder: Path, config: TrialConfig, force: bool) -> ModelMetrics | None:
-    """The metrics of a finished model of `config` in `folder`; None where training is due."""
-    if not folder.is_dir() or force:
+def _finished(folder: Path, config: TrialConfig, digest: str, force: bool) -> ModelMetrics | None:
+    """The metrics of a finished model of `config` in `folder`; None where training is due.
+
+    Raises OutputError when the folder holds anything else. With `force` that is removed first, so
+    that nothing of another model can be taken for this one's, whenever the run is killed.
+    """
+    if not folder.is_dir():
         return None
-    present = {path.name for path in folder.iterdir()} - {CHECKPOINT}
+    ours = (METRICS, CONFIG, WEIGHTS, CHECKPOINT)
+    for path in leftovers(folder, ours):
+        path.unlink()
+    if force:
+        for name in ours:
+            (folder / name).unlink(missing_ok=True)
+        return None
+    present = {path.name for path in folder.iterdir()}
     if not present:
         return None
-    same = CONFIG in present and (folder / CONFIG).read_text() == _config_text(config)
-    if not same:
+    if not present <= set(ours) or not _is_of(folder, config, digest):
         raise OutputError(f"{folder} holds something else; give another --out, or --force")
-    if METRICS not in present:
-        return None
-    metrics = load_metrics(folder)
-    return metrics if metrics.test_readings else None
+    metrics = load_metrics(folder) if METRICS in present else None
+    return metrics if metrics and metrics.test_readings else None
+
+
+def _is_of(folder: Path, config: TrialConfig, digest: str) -> bool:
+    """Whether everything in the folder comes from training `config` on the data of `digest`."""
+    kept, state = folder / CONFIG, load_checkpoint(folder / CHECKPOINT)
+    if kept.exists() and kept.read_bytes() != _config_text(config).encode():
+        return False
+    if (folder / METRICS).exists() and load_metrics(folder).data_digest != digest:
+        return False
+    same = state is None or (state["config"], state["digest"]) == (config.model_dump_json(), digest)
+    return same and (kept.exists() or state is not None or not (folder / WEIGHTS).exists())
 
 
 def _config_text(config: TrialConfig) -> str:
@@ -104,24 +126,19 @@ def _checkpoint(trainer: Trainer, folder: Path, digest: str, epochs: list[EpochM
     state: dict[str, Any] = {
         "config": trainer.config.model_dump_json(),
         "digest": digest,
+        "precision": trainer.precision,
         "epochs": [metrics.model_dump() for metrics in epochs],
         "trainer": trainer.state_dict(),
     }
     save_checkpoint(folder / CHECKPOINT, state)
 
 
-def _resume(trainer: Trainer, folder: Path, digest: str, say: Say) -> list[EpochMetrics]:
-    """Bring `trainer` to the folder's checkpoint, if that is of the same run; its epochs so far."""
-    state = load_checkpoint(folder / CHECKPOINT)
-    same = (
-        state is not None
-        and state["config"] == trainer.config.model_dump_json()
-        and state["digest"] == digest
-    )
-    if state is None or not same:
+def _resume(trainer: Trainer, state: dict[str, Any] | None, say: Say) -> list[EpochMetrics]:
+    """Bring `trainer` to the checkpoint `state`, if there is one; the epochs so far."""
+    if state is None:
         return []
     trainer.load_state_dict(state["trainer"])
-    say(f"going on after epoch {trainer.epoch}, from {folder / CHECKPOINT}")
+    say(f"going on after epoch {trainer.epoch}")
     return [EpochMetrics.model_validate(metrics) for metrics in state["epochs"]]
 
 
@@ -135,10 +152,9 @@ def _line(metrics: EpochMetrics, epochs: int) -> str:
 
 
 def _environment(device: str, precision: str) -> dict[str, JsonValue]:
-    name = torch.cuda.get_device_name() if device != "cpu" else platform.processor()
     return {
         "device": device,
-        "device_name": name,
+        "device_name": device_name(device),
         "precision": precision,
         "torch": torch.__version__,
         "python": platform.python_version(),

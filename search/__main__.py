@@ -30,6 +30,9 @@ def build_parser() -> Parser:
     dashboard.add_argument(
         "--port", type=int, default=8080, help="TCP port (default: %(default)s; 0: any free one)"
     )
+    dashboard.add_argument(
+        "--writable", action="store_true", help="let the pages change studies (default: they can't)"
+    )
     for command in (status, export, dashboard):
         required = command is export
         command.add_argument(
@@ -67,7 +70,9 @@ def _run(options: argparse.Namespace) -> int:
         case "export":
             return commands.export(options.storage, options.study, options.out, options.force)
         case "dashboard":
-            return commands.dashboard(options.storage, options.port)
+            return commands.dashboard(
+                options.storage, options.study, options.port, writable=options.writable
+            )
     raise UsageError(f"unknown command {options.command!r}")
 
 

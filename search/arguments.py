@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from search.settings import DEFAULT_STORAGE, parse_duration
 from spaces import SPACES
@@ -14,7 +14,13 @@ STORAGE_VARIABLE = "FMNIST_SEARCH_STORAGE"
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line on stderr, with exit status 2."""
+    """An argument parser whose errors are one line on stderr, with exit status 2.
+
+    Options are not abbreviated: a script that did so would break when one is added.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         """End the program with `message`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import optuna
@@ -24,7 +25,14 @@ def status(storage: str, study: str | None, *, as_json: bool) -> int:
         if not names and not as_json:
             print(f"{database.url} holds no study yet")
         for name in names:
-            summary = summarize(database, load_study(database, name))
+            try:
+                found = load_study(database, name)
+            except UsageError as error:
+                if study:
+                    raise
+                print(f"{name}: {error}", file=sys.stderr)
+                continue
+            summary = summarize(database, found)
             if as_json:
                 print(json.dumps(summary.model_dump(mode="json")))
             else:
@@ -43,12 +51,13 @@ def export(storage: str, study: str, path: Path, force: bool) -> int:
     return 0
 
 
-def dashboard(storage: str, port: int) -> int:
+def dashboard(storage: str, study: str | None, port: int, *, writable: bool) -> int:
     """Serve optuna-dashboard over the database on 127.0.0.1 until interrupted."""
     from search.dashboard import serve
 
     with open_database(storage, create=False) as database:
-        serve(database, port)
+        page = f"dashboard/studies/{load_study(database, study)._study_id}" if study else ""
+        serve(database, port, page=page, writable=writable)
     return 0
 
 

@@ -142,7 +142,7 @@ def _running(view: View) -> Table:
             f"{last.epoch if last else 0}/{live.config.epochs}",
             percent(last.val_accuracy) if last else "-",
             f"{last.images_per_second:,.0f}" if last else "starting",
-            describe(live.config),
+            describe(live.config.model_dump(mode="json")),
         )
     return table
 

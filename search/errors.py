@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import signal
 
-from fmnist_models.errors import FmnistError
+from fmnist_models.errors import FmnistError, NoSpaceError
 
 
 class SearchError(Exception):
@@ -54,6 +54,8 @@ def as_search_error(error: BaseException, storage: str = "") -> SearchError | No
 
     if isinstance(error, SearchError):
         return error
+    if isinstance(error, NoSpaceError):
+        return SurroundingsError(str(error))
     if isinstance(error, FmnistError | StorageRefused):
         return UsageError(str(error))
     if isinstance(error, StorageUnavailable):
@@ -61,6 +63,7 @@ def as_search_error(error: BaseException, storage: str = "") -> SearchError | No
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return SurroundingsError(f"disk full ({error}); free some space and start again to go on")
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return UsageError(f"{error.strerror}: {error.filename}; choose a writable place")
+        place = error.filename or "a file"
+        return UsageError(f"{place}: {error.strerror}; choose a writable place")
     known = as_storage_error(error, storage) if isinstance(error, Exception) else None
     return as_search_error(known) if known else None

@@ -13,7 +13,8 @@ from optuna.trial import FixedTrial
 from fmnist_models.config import ModelConfig, TrialConfig
 from fmnist_models.cost import CostModel, calibrate, model_cost
 from fmnist_models.data import Dataset
-from fmnist_models.precision import Precision, choose_precision, set_threads
+from fmnist_models.precision import Precision, set_threads
+from search.errors import UsageError
 from search.plan import SearchPlan
 from spaces import Space, SpaceContext
 
@@ -46,12 +47,22 @@ class Machine:
         return passes * self.epoch_seconds(config.model)
 
 
-def measure(space: Space, plan: SearchPlan, dataset: Dataset) -> Machine:
-    """Time a few of the space's smaller networks on `dataset`; some seconds."""
+def measure(space: Space, plan: SearchPlan, dataset: Dataset, precision: Precision) -> Machine:
+    """Time a few of the space's smaller networks on `dataset`; some seconds.
+
+    Raises UsageError when an epoch of even the smallest would take longer than the plan allows.
+    """
     set_threads(max(1, int(plan.cpus_per_trial)))
-    precision = choose_precision(plan.device)
-    cost = calibrate(choose_probes(space), dataset, device=plan.device, precision=precision)
-    return Machine(dataset, precision, cost)
+    probes = choose_probes(space)
+    cost = calibrate(probes, dataset, device=plan.device, precision=precision)
+    machine = Machine(dataset, precision, cost)
+    least, limit = machine.epoch_seconds(probes[0].model), plan.max_epoch_seconds
+    if limit is not None and least > limit:
+        raise UsageError(
+            f"--max-epoch-time {limit:g}s: an epoch of the smallest network of {space.name} takes "
+            f"about {least:.0f} s here; allow more, or train on fewer images with --train-samples"
+        )
+    return machine
 
 
 def choose_probes(space: Space) -> list[TrialConfig]:
@@ -114,15 +125,21 @@ def estimate(
     context: SpaceContext,
     trials: int,
     *,
+    points: int,
     early_stopping: bool,
 ) -> Estimate:
-    """Expected duration of `trials` more trials, over random configurations of the space."""
+    """Expected duration of `trials` more trials, over random configurations of the space.
+
+    `points` of them are known-good points, which run all their epochs.
+    """
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     seconds = mean(
         machine.trial_epoch_seconds(space.suggest(study.ask(), context)) for _ in range(SAMPLES)
     )
     reference = space.suggest(FixedTrial(dict(space.points[0])), SpaceContext(plan.epochs))
-    total = trials * expected_epochs(plan, early_stopping) * seconds / plan.concurrency
+    points = min(points, trials)
+    epochs = points * plan.epochs + (trials - points) * expected_epochs(plan, early_stopping)
+    total = epochs * seconds / plan.concurrency
     # Ray and its workers start; the last trial that runs to the end runs alone.
     total = START_SECONDS + max(total, plan.epochs * seconds)
     return Estimate(reference, machine.epoch_seconds(reference.model), seconds, total)

@@ -16,18 +16,20 @@ from fmnist_models.config import EXPORT_FORMAT
 from fmnist_models.errors import OutputError
 from fmnist_models.files import make_folder, write_atomically
 from search.errors import NoResultError, UsageError
-from search.summary import Summary, summarize
+from search.summary import Summary, environment_of, summarize
 from storage import Database
 
 
-def export_beside(database: Database, study: Study, summary: Summary) -> Path | None:
-    """Write `STUDY.best.json` to the working folder; None if something else is there."""
+def export_beside(
+    database: Database, study: Study, summary: Summary
+) -> tuple[Path | None, str | None]:
+    """Write `STUDY.best.json` to the working folder: its path, or None and why it was refused."""
     path = Path(f"{study.study_name}.best.json")
     try:
         export(database, study, path, summary=summary)
-    except (UsageError, OutputError):
-        return None
-    return path
+    except (UsageError, OutputError) as error:
+        return None, str(error)
+    return path, None
 
 
 def export(
@@ -59,7 +61,6 @@ def _content(database: Database, summary: Summary) -> dict[str, JsonValue]:
     """An `ExportedConfig` as JSON values; the search does not need torch to write one."""
     best = summary.best
     assert best is not None
-    launch = database.launches(summary.study)[-1]
     identity = database.study_identity(summary.study) or {}
     trials: dict[str, JsonValue] = {state: n for state, n in summary.trials.items() if n}
     return {
@@ -74,7 +75,7 @@ def _content(database: Database, summary: Summary) -> dict[str, JsonValue]:
             "trials": trials,
             "epochs_trained": summary.epochs_trained,
             "study_identity": identity,
-            "environment": launch.environment,
+            "environment": dict(environment_of(database, summary.study, best.number)),
         },
     }
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import optuna
 from rich.console import Console
 
 from fmnist_models.data import Dataset, load_search_data
 from fmnist_models.fetch import DataSource, find_data
-from fmnist_models.precision import default_device, gpu_count
+from fmnist_models.precision import choose_precision, default_device, gpu_count
+from search.arguments import storage_default
 from search.display import Clock, Display
 from search.errors import Interrupted, NoResultError, SurroundingsError, as_search_error
 from search.estimate import Machine, affordable, estimate, measure
@@ -22,7 +25,7 @@ from search.plan import SearchPlan, available_cpus, environment, make_plan, stud
 from search.ray_runner import Control, ray_started, run_trials
 from search.schedulers import make_scheduler
 from search.session import SearchSession
-from search.settings import DEFAULT_STORAGE, SearchSettings
+from search.settings import SearchSettings
 from search.signals import Signals
 from search.study import enqueue_points, finished, open_study, reap, start_launch
 from search.summary import Summary, summarize, summary_lines
@@ -112,48 +115,46 @@ def _run(launch: Launch, signals: Signals) -> SearchSession | None:
     if before >= launch.settings.trials:
         launch.say(f"study {launch.study.study_name} has {before} finished trials: nothing to do")
         return None
-    machine = measure(launch.space, launch.plan, launch.dataset)
-    context = SpaceContext(
-        launch.plan.epochs,
-        launch.settings.seed,
-        affordable(machine, launch.plan),
-        affordable(machine, launch.plan, passes=2),
-    )
-    expected_seconds = _announce(launch, machine, context, before)
-    clock = Clock(
-        launch.started,
-        time.monotonic() - launch.started + expected_seconds,
-        before,
-        launch.settings.trials,
-        launch.deadline,
-    )
-    return _run_session(launch, signals, machine, context, clock)
+    precision = choose_precision(launch.plan.device)
+    about = environment(launch.plan, precision, len(launch.dataset.validation))
+    launch_id = start_launch(launch.database, launch.settings, about)
+    try:
+        machine = measure(launch.space, launch.plan, launch.dataset, precision)
+        context = SpaceContext(
+            launch.plan.epochs,
+            launch.settings.seed,
+            affordable(machine, launch.plan),
+            affordable(machine, launch.plan, passes=2),
+        )
+        clock = _announce(launch, machine, context, before)
+    except BaseException:
+        launch.database.end_launch(launch_id, "ended before its first trial")
+        raise
+    return _run_session(launch, launch_id, signals, machine, context, clock)
 
 
-def _announce(launch: Launch, machine: Machine, context: SpaceContext, before: int) -> float:
-    """Say on what and how the search will run and how long; queue the known-good points.
-
-    Gives back the expected seconds.
-    """
+def _announce(launch: Launch, machine: Machine, context: SpaceContext, before: int) -> Clock:
+    """Queue the known-good points; say on what the search will run, how, and how long."""
     plan, settings, data = launch.plan, launch.settings, machine.dataset
-    launch.say(
-        f"data: {data.name} ({launch.source.origin}), {len(data.train):,} images to train, "
-        f"{len(data.validation):,} to validate"
-    )
     left_out = enqueue_points(launch.study, launch.space, context)
-    early_stopping = settings.scheduler != "fifo"
     expected = estimate(
         launch.space,
         machine,
         plan,
         context,
         settings.trials - before,
-        early_stopping=early_stopping,
+        points=0 if before else len(launch.space.points) - left_out,
+        early_stopping=settings.scheduler != "fifo",
     )
     launch.say(
-        f"here: {plan.device}, {machine.precision}; an epoch of {describe(expected.reference)} "
-        f"takes {duration(expected.reference_seconds)} (measured), "
-        f"of the space on average {duration(expected.mean_epoch_seconds)}"
+        f"data: {data.name} ({launch.source.origin}), {len(data.train):,} images to train, "
+        f"{len(data.validation):,} to validate"
+    )
+    launch.say(
+        f"here: {plan.device}, {machine.precision}; measured on some networks of the space, an "
+        f"epoch of {describe(expected.reference.model_dump(mode='json'))} takes "
+        f"{duration(expected.reference_seconds)}, "
+        f"a mean one {duration(expected.mean_epoch_seconds)}"
     )
     if plan.max_epoch_seconds:
         launch.say(
@@ -167,19 +168,22 @@ def _announce(launch: Launch, machine: Machine, context: SpaceContext, before: i
         f"{plan.concurrency} at a time, {settings.sampler} and {settings.scheduler}; "
         f"about {duration(expected.total_seconds)}{ends}"
     )
-    return expected.total_seconds
+    elapsed = time.monotonic() - launch.started
+    return Clock(
+        launch.started, elapsed + expected.total_seconds, before, settings.trials, launch.deadline
+    )
 
 
 def _run_session(
-    launch: Launch, signals: Signals, machine: Machine, context: SpaceContext, clock: Clock
+    launch: Launch,
+    launch_id: int,
+    signals: Signals,
+    machine: Machine,
+    context: SpaceContext,
+    clock: Clock,
 ) -> SearchSession:
     """Run trials on Ray until the total, the deadline or a signal; none is left RUNNING."""
     settings, plan = launch.settings, launch.plan
-    launch_id = start_launch(
-        launch.database,
-        settings,
-        environment(plan, machine.precision, len(machine.dataset.validation)),
-    )
     scheduler = make_scheduler(
         settings.scheduler,
         grace_period=plan.grace_period,
@@ -194,16 +198,17 @@ def _run_session(
         should_stop=lambda: bool(signals.received) or launch.past_deadline, on_step=display.tick
     )
     outcome = "failed"
-    try:
-        with (
-            signals.deferred(),
-            display.shown(),
-            ray_started(settings.address, available_cpus(), gpu_count()),
-        ):
-            run_trials(session, plan, _worker_settings(launch, machine), control)
-        outcome = _outcome(session, signals)
-    finally:
-        session.close(outcome)
+    with signals.deferred():  # also while the session closes, which must not stop half-way
+        try:
+            with (
+                display.shown(),
+                ray_started(settings.address, available_cpus(), gpu_count()),
+                signals.installed(),  # again, as Ray puts a handler of its own on SIGTERM
+            ):
+                run_trials(session, plan, _worker_settings(launch, machine), control)
+            outcome = _outcome(session, signals)
+        finally:
+            session.close(outcome)
     return session
 
 
@@ -228,20 +233,28 @@ def _worker_settings(launch: Launch, machine: Machine) -> WorkerSettings:
 def _conclude(launch: Launch, as_json: bool) -> Summary:
     """Export the best configuration; print the summary and what to type next."""
     summary = summarize(launch.database, launch.study)
-    path = export_beside(launch.database, launch.study, summary) if summary.best else None
-    study, seconds = launch.study.study_name, time.monotonic() - launch.started
-    for line in summary_lines(summary):
-        print(line)
-    if summary.best and not path:
-        print(f"Not exported, {study}.best.json is not to be written: python -m search export")
-    if path:
-        print(f"Exported: {path}")
-        print(f"Next: python -m fmnist_models train {path} --out models/{study}")
-    storage = launch.settings.storage
-    option = "" if storage == DEFAULT_STORAGE else f" --storage {mask_url(storage)}"
-    print(f"Watch: python -m search dashboard{option}    ({duration(seconds)} this time)")
+    seconds = time.monotonic() - launch.started
+    path, lines = None, [*summary_lines(summary), f"Took {duration(seconds)}."]
+    if summary.best:
+        path, refused = export_beside(launch.database, launch.study, summary)
+        lines.append(f"Exported: {path}" if path else f"Not exported: {refused}")
+    print("\n".join([*lines, *_next_commands(launch.settings, path)]))
     if as_json:
         exported = {"exported": str(path) if path else None, "seconds": seconds}
         print(json.dumps({**summary.model_dump(mode="json"), **exported}))
     sys.stdout.flush()
     return summary
+
+
+def _next_commands(settings: SearchSettings, exported: Path | None) -> list[str]:
+    """What to type next, as it can be pasted."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    usual = storage_default(os.environ)
+    option = "" if settings.storage == usual else f" --storage '{mask_url(settings.storage)}'"
+    lines = [f"Look: {python} -m search dashboard{option}"]
+    if exported:
+        out = f"--out models/{settings.study}"
+        lines.insert(0, f"Next: {python} -m fmnist_models train {exported} {out}")
+    return lines

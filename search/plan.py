@@ -10,6 +10,7 @@ import psutil
 from pydantic import JsonValue
 
 from fmnist_models.config import Config
+from fmnist_models.precision import device_name
 from search.errors import UsageError
 from search.settings import SearchSettings
 from spaces import Space
@@ -47,6 +48,13 @@ def make_plan(
     if gpus_per_trial is None:
         gpus_per_trial = 1.0 if on_gpu else 0.0
     fits = _fitting(cpus, cpus_per_trial, gpus, gpus_per_trial)
+    if settings.concurrency and settings.concurrency > fits:
+        raise UsageError(
+            f"--concurrency {settings.concurrency}: {fits} trials fit here at {cpus_per_trial:g} "
+            f"CPU and {gpus_per_trial:g} GPU each; lower it"
+        )
+    by_memory = psutil.virtual_memory().available // WORKER_MEMORY_BYTES
+    default = max(1, min(fits, by_memory))
     limit = settings.max_epoch_seconds
     if limit is None and not on_gpu:
         limit = CPU_MAX_EPOCH_SECONDS
@@ -55,7 +63,7 @@ def make_plan(
         grace_period=grace,
         reduction_factor=settings.reduction_factor,
         device=device,
-        concurrency=min(settings.concurrency or fits, settings.trials),
+        concurrency=min(settings.concurrency or default, settings.trials),
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
         max_epoch_seconds=limit or None,
@@ -63,16 +71,15 @@ def make_plan(
 
 
 def _fitting(cpus: float, cpus_per_trial: float, gpus: float, gpus_per_trial: float) -> int:
-    """How many trials fit at once by cores, cards and memory; at least one, or UsageError."""
+    """How many trials fit at once by cores and cards; at least one, or UsageError."""
     if cpus_per_trial > cpus:
         raise UsageError(f"--cpus-per-trial {cpus_per_trial:g}: there are {cpus:g}; lower it")
     if gpus_per_trial > gpus:
         raise UsageError(f"--gpus-per-trial {gpus_per_trial:g}: there are {gpus:g}; lower it")
-    by_memory = psutil.virtual_memory().available // WORKER_MEMORY_BYTES
-    fits = [cpus / cpus_per_trial, by_memory]
+    fits = [cpus / cpus_per_trial]
     if gpus_per_trial:
         fits.append(gpus / gpus_per_trial)
-    return max(1, int(min(fits)))
+    return int(min(fits) + 1e-9)
 
 
 def study_identity(
@@ -102,6 +109,7 @@ def environment(plan: SearchPlan, precision: str, validation_images: int) -> dic
         "cpus": available_cpus(),
         "memory_bytes": psutil.virtual_memory().total,
         "device": plan.device,
+        "device_name": device_name(plan.device),
         "precision": precision,
         "validation_images": validation_images,
         "packages": packages,

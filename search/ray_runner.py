@@ -43,6 +43,8 @@ ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
 OBJECT_STORE_BYTES = 200_000_000
+RAY_OUTPUT = "FMNIST_SEARCH_RAY_OUTPUT"
+"""Environment variable: when set, Ray's own output is shown."""
 
 
 @dataclass
@@ -66,7 +68,9 @@ def ray_started(address: str | None, cpus: int, gpus: int) -> Iterator[None]:
     with handlers_kept():
         import ray
 
-        logging.getLogger("ray").setLevel(logging.CRITICAL)
+        loud = bool(os.environ.get(RAY_OUTPUT))
+        level = logging.INFO if loud else logging.CRITICAL
+        logging.getLogger("ray").setLevel(level)
         where: dict[str, Any] = {
             "num_cpus": cpus,
             "num_gpus": gpus,
@@ -77,7 +81,7 @@ def ray_started(address: str | None, cpus: int, gpus: int) -> Iterator[None]:
             env = {"env_vars": {"PYTHONPATH": python_path}}
             where = {"address": address, "runtime_env": env}
         try:
-            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **where)
+            ray.init(log_to_driver=loud, logging_level=level, **where)
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise SurroundingsError(f"Ray did not start ({address or 'here'}): {first}") from error

@@ -37,6 +37,7 @@ class TrialWorker(Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Called by Ray for the first trial of this worker."""
         self._failure: str | None = None
+        self._trainer: Trainer | None = None  # let go of the last one before the next is built
         try:
             settings = WorkerSettings.model_validate_json(config["settings"])
             set_threads(settings.threads)
@@ -56,8 +57,8 @@ class TrialWorker(Trainable):
 
     def step(self) -> dict[str, Any]:
         """Train one epoch."""
-        if self._failure:
-            return {FAILURE: self._failure}
+        if self._trainer is None:
+            return {FAILURE: self._failure or "not set up"}
         try:
             return {METRICS: self._trainer.run_epoch().model_dump()}
         except Exception as error:

@@ -18,11 +18,12 @@ STARTUP_TRIALS = 10
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:
-    """The sampler called `name` (see `settings.SAMPLERS`), seeded.
+    """The sampler called `name` (see `settings.SAMPLERS`), seeded by `seed` modulo 2^32.
 
     TPE is univariate: beside early stopping Optuna 5's multivariate default finds no more than
     random search does, the univariate form does (benchmarks/).
     """
+    seed %= 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         match name:

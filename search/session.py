@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from dataclasses import dataclass, field, replace
 
 import optuna
@@ -44,7 +45,6 @@ class LiveTrial:
 
     number: int
     config: TrialConfig
-    started: float
     known_good: bool = False
     last: EpochMetrics | None = None
 
@@ -125,7 +125,7 @@ class SearchSession:
 
     @property
     def first_failure(self) -> str | None:
-        """The reason of the first failure in this launch."""
+        """The reason of the first of the failures in a row."""
         return self._tally.first_failure
 
     @property
@@ -137,8 +137,29 @@ class SearchSession:
         if self.is_done or self._finished + len(self._live) >= self.trials:
             return None
         trial = self.study.ask()
-        sampled = self.space.suggest(trial, self.context)
-        config = sampled.model_copy(update={"seed": self.context.seed + trial.number})
+        try:
+            config = self._configure(trial)
+        except BaseException:
+            asked = self.study.get_trials(deepcopy=False)[trial.number]
+            give_up(self.database, self.study, asked, "the driver failed; queued again")
+            raise
+        with self._lock:
+            known_good = KNOWN_GOOD in trial.user_attrs
+            self._live[trial.number] = trial, LiveTrial(trial.number, config, known_good)
+        if not self.context.affordable(config.model):
+            # Queued on another day, or by someone with more time.
+            self.fail(trial.number, "too slow: an epoch would take longer than --max-epoch-time")
+            return self.next_trial()
+        return StartedTrial(number=trial.number, config=config)
+
+    def _configure(self, trial: optuna.Trial) -> TrialConfig:
+        """Sample the configuration of a trial and record it."""
+        with warnings.catch_warnings():
+            # A queued value that this machine can't afford; `next_trial` sees to that.
+            warnings.filterwarnings("ignore", "Fixed parameter .* is out of range")
+            sampled = self.space.suggest(trial, self.context)
+        seed = (self.context.seed + trial.number) % 2**31
+        config = sampled.model_copy(update={"seed": seed})
         self.database.add_trial(
             self.study.study_name,
             trial.number,
@@ -146,11 +167,7 @@ class SearchSession:
             config.model_dump(mode="json"),
             retry_of=trial.user_attrs.get(RETRY_OF),
         )
-        with self._lock:
-            known_good = KNOWN_GOOD in trial.user_attrs
-            live = LiveTrial(trial.number, config, time.monotonic(), known_good)
-            self._live[trial.number] = trial, live
-        return StartedTrial(number=trial.number, config=config)
+        return config
 
     def report(self, number: int, metrics: EpochMetrics) -> Decision | None:
         """Record an epoch and say how the trial goes on; None after its last epoch.
@@ -231,7 +248,7 @@ class SearchSession:
                 self._tally.failures_in_a_row += 1
                 self._tally.first_failure = self._tally.first_failure or reason
             else:
-                self._tally.failures_in_a_row = 0
+                self._tally.failures_in_a_row, self._tally.first_failure = 0, None
             if state == TrialState.COMPLETE and value is not None:
                 self._note_best(number, value)
 

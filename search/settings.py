@@ -84,8 +84,14 @@ def make_settings(**values: object) -> SearchSettings:
         raise UsageError(str(error)) from None
     except ValidationError as error:
         option = str(error.errors()[0]["loc"][0]) if error.errors()[0]["loc"] else ""
-        name = f"--{option.removesuffix('_seconds').replace('_', '-')}" if option else ""
+        name = f"--{_option(option)}" if option else ""
         raise UsageError(explain(error).replace(f"{option}:", f"{name}:", 1)) from None
+
+
+def _option(field: str) -> str:
+    """The command line's word for a field."""
+    renamed = {"max_epoch_seconds": "max-epoch-time", "time_budget_seconds": "time-budget"}
+    return renamed.get(field, field.replace("_", "-"))
 
 
 def parse_duration(text: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -35,6 +36,8 @@ class Signals:
         self.received = self.received or number
         if first and not self._deferred:
             raise Interrupted(number)
+        if first:
+            print("\nStopping: what runs is queued again ...", file=sys.stderr, flush=True)
 
     @contextmanager
     def installed(self) -> Iterator[None]:

@@ -23,8 +23,9 @@ HEARTBEAT_SECONDS = 10.0
 LEASE_SECONDS = 120.0
 """A driver elsewhere that has not been heard of for this long is taken for dead."""
 OBJECTIVE = "validation accuracy"
-KNOWN_GOOD, RETRY_OF = "known_good", "retry_of"
-"""Attributes of a trial: which of the space's points it is; the number of the trial it repeats."""
+KNOWN_GOOD, RETRY_OF, INTERRUPTED = "known_good", "retry_of", "interrupted"
+"""Attributes of a trial: which of the space's points it is; the number of the trial it repeats;
+that it was given up through no fault of its own."""
 
 
 def open_study(
@@ -98,17 +99,35 @@ def enqueue_points(study: optuna.Study, space: Space, context: SpaceContext) -> 
 def start_launch(
     database: Database, settings: SearchSettings, environment: dict[str, JsonValue]
 ) -> int:
-    """Record this driver; its identifier."""
-    return database.start_launch(
-        LaunchStart(
-            study_name=settings.study,
-            settings=settings.model_dump(mode="json", exclude={"storage"}),
-            environment=environment,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            process_started=psutil.Process().create_time(),
-        )
+    """Record this driver; its identifier.
+
+    Raises UsageError while another driver searches the study: each counts only its own trials.
+    """
+    start = LaunchStart(
+        study_name=settings.study,
+        settings=settings.model_dump(mode="json", exclude={"storage"}),
+        environment=environment,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        process_started=psutil.Process().create_time(),
     )
+    with database.exclusive():
+        for other in _living(database, settings.study):
+            raise UsageError(
+                f"study {settings.study!r} is being searched by process {other.pid} on "
+                f"{other.host}; wait for it, or give another --study"
+            )
+        return database.start_launch(start)
+
+
+def _living(database: Database, study_name: str) -> list[Launch]:
+    """The launches of a study whose drivers still run."""
+    now = database.now()
+    return [
+        launch
+        for launch in database.launches(study_name)
+        if _alive(launch, (now - launch.heartbeat_at).total_seconds())
+    ]
 
 
 def reap(database: Database, study: optuna.Study) -> list[int]:
@@ -116,12 +135,7 @@ def reap(database: Database, study: optuna.Study) -> list[int]:
 
     Gives back the numbers of those trials.
     """
-    now = database.now()
-    alive = {
-        launch.id
-        for launch in database.launches(study.study_name)
-        if _alive(launch, (now - launch.heartbeat_at).total_seconds())
-    }
+    alive = {launch.id for launch in _living(database, study.study_name)}
     records = database.trial_records(study.study_name)
     dead = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -159,6 +173,8 @@ def give_up(database: Database, study: optuna.Study, trial: FrozenTrial, reason:
     """End a running trial as FAIL through no fault of its own, and queue its parameters again."""
     if trial.state.is_finished():  # another driver was first
         return
+    for name, value in (("reason", reason), (INTERRUPTED, True)):
+        database.optuna_storage.set_trial_user_attr(trial._trial_id, name, value)
     database.set_reason(study.study_name, trial.number, reason)
     study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
     # Killed before it was asked for all its parameters, a queued trial has them only there.

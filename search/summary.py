@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import JsonValue
 
 from fmnist_models.config import Config, Probability
 from fmnist_models.metrics import wilson_interval
-from search.study import KNOWN_GOOD
-from search.text import percent
+from search.study import INTERRUPTED, KNOWN_GOOD
+from search.text import describe, percent
 from storage import Database
 
 
@@ -26,12 +28,14 @@ class BestTrial(Config):
 class Summary(Config):
     """A study's state as `status` and the end of a search show it.
 
+    `interrupted` of the FAIL ones were given up through no fault of theirs and queued again.
     `known_good` is the best value of the space's known-good points, with which the search is
     compared; None where none of them ran all its epochs.
     """
 
     study: str
     trials: dict[str, int]
+    interrupted: int
     epochs_trained: int
     best: BestTrial | None
     known_good: float | None
@@ -48,6 +52,7 @@ def summarize(database: Database, study: Study) -> Summary:
     return Summary(
         study=study.study_name,
         trials={state.name: sum(t.state == state for t in trials) for state in TrialState},
+        interrupted=sum(t.state == TrialState.FAIL and INTERRUPTED in t.user_attrs for t in trials),
         epochs_trained=database.epoch_count(study.study_name),
         best=_best(database, study.study_name, best) if best else None,
         known_good=point.value if point else None,
@@ -57,7 +62,7 @@ def summarize(database: Database, study: Study) -> Summary:
 
 def _best(database: Database, study_name: str, trial: FrozenTrial) -> BestTrial:
     accuracy = trial.value or 0.0
-    images = _validation_images(database, study_name)
+    images = int(str(environment_of(database, study_name, trial.number)["validation_images"]))
     record = database.trial_record(study_name, trial.number)
     return BestTrial(
         number=trial.number,
@@ -67,15 +72,20 @@ def _best(database: Database, study_name: str, trial: FrozenTrial) -> BestTrial:
     )
 
 
-def _validation_images(database: Database, study_name: str) -> int:
-    """How many images the study's trials were validated on, by its last launch."""
-    images = database.launches(study_name)[-1].environment["validation_images"]
-    return int(str(images))
+def environment_of(database: Database, study_name: str, number: int) -> Mapping[str, JsonValue]:
+    """Hardware, versions and data of the launch that ran trial `number`."""
+    record = database.trial_record(study_name, number)
+    launches = {launch.id: launch for launch in database.launches(study_name)}
+    return launches[record.launch_id or 0].environment if record else {}
 
 
 def summary_lines(summary: Summary) -> list[str]:
     """The summary for people, a sentence a line."""
     counts = {state.lower(): n for state, n in summary.trials.items() if n}
+    if summary.interrupted:
+        counts["fail"] -= summary.interrupted
+        counts["interrupted and queued again"] = summary.interrupted
+    counts = {state: n for state, n in counts.items() if n}
     lines = [
         f"Study {summary.study}: "
         + ", ".join(f"{n} {state}" for state, n in counts.items())
@@ -87,7 +97,8 @@ def summary_lines(summary: Summary) -> list[str]:
     low, high = best.interval
     lines += [
         f"Best: trial {best.number}, validation accuracy {percent(best.validation_accuracy)}, "
-        f"95 % interval {percent(low)} to {percent(high)}.",
+        f"95 % interval {percent(low)} to {percent(high)}:",
+        f"    {describe(best.config)}",
         "That interval is this one model's; as the best of many it flatters a little.",
     ]
     if summary.known_good is None:

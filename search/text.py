@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from fmnist_models.config import TrialConfig
+from collections.abc import Mapping
+from typing import Any
+
+AUGMENTATIONS = ("flip", "shift", "cutout", "random_erasing", "policy", "mixing")
+OFF = (None, False, 0, 0.0, "none")
 
 
 def percent(share: float | None) -> str:
@@ -20,13 +24,11 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def describe(config: TrialConfig) -> str:
-    """A configuration in a few words: the network and how it is trained."""
-    model = config.model.model_dump()
+def describe(config: Mapping[str, Any]) -> str:
+    """A `TrialConfig`, as JSON values, in a few words: the network and how it is trained."""
+    model, optimizer = config["model"], config["optimizer"]
     size = "-".join(str(model[key]) for key in ("depth", "width") if key in model)
-    optimizer = config.optimizer
-    parts = [f"{config.model.family}-{size}", f"{optimizer.kind} lr {optimizer.lr:.3g}"]
-    parts.append(f"batch {config.batch_size}")
-    augmentation = config.augmentation
-    parts += [name for name, on in augmentation.model_dump().items() if on]
+    parts = [f"{model['family']}-{size}" if size else str(model["family"])]
+    parts += [f"{optimizer['kind']} lr {optimizer['lr']:.3g}", f"batch {config['batch_size']}"]
+    parts += [name for name in AUGMENTATIONS if config["augmentation"].get(name) not in OFF]
     return ", ".join(parts)

@@ -12,6 +12,7 @@ from spaces.training import suggest_training
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
+WIDTHS = range(8, 33, 8)
 DEPTHS = range(1, 4)
 ACTIVATIONS: list[Activation] = ["relu", "silu", "gelu"]
 PADDINGS: list[Padding] = ["zeros", "reflect", "replicate", "weighted"]
@@ -20,7 +21,8 @@ PADDINGS: list[Padding] = ["zeros", "reflect", "replicate", "weighted"]
 def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
     """Sample a `quick` net and how to train it."""
     batch_norm = trial.suggest_categorical("quick.batch_norm", [True, False])
-    width = trial.suggest_categorical("quick.width", [8, 16, 32])
+    widest = largest(WIDTHS, lambda w: context.affordable(QuickConfig(width=w, depth=1)))
+    width = trial.suggest_int("quick.width", WIDTHS[0], widest, step=8)
     deepest = largest(DEPTHS, lambda d: context.affordable(QuickConfig(width=width, depth=d)))
     model = QuickConfig(
         width=width,

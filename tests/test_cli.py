@@ -25,7 +25,7 @@ RUN_SEARCH = {
 COMMANDS = {
     "status": {"--help", "--study", "--storage", "--json"},
     "export": {"--help", "--study", "--storage", "--out", "--force"},
-    "dashboard": {"--help", "--study", "--storage", "--port"},
+    "dashboard": {"--help", "--study", "--storage", "--port", "--writable"},
 }
 
 MODELS = {

@@ -103,10 +103,12 @@ def test_beside_the_database_a_foreign_file_is_left_alone(
     summary = summarize(database, study)
     path = Path(f"{STUDY}.best.json")
     path.write_text("mine")
-    assert export_beside(database, study, summary) is None
+    nothing, reason = export_beside(database, study, summary)
+    assert nothing is None
+    assert str(path) in reason
     assert path.read_text() == "mine"
     path.unlink()
-    assert export_beside(database, study, summary) == path
+    assert export_beside(database, study, summary) == (path, None)
 
 
 @pytest.mark.parametrize("place", ["/proc/best.json", "/sys/kernel/best.json", "/dev/null/x.json"])

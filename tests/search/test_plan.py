@@ -1,5 +1,6 @@
 """From what was asked to what will run: defaults, limits, and the expected cost."""
 
+import optuna
 import psutil
 import pytest
 
@@ -8,7 +9,7 @@ from fmnist_models.cost import CostModel
 from fmnist_models.data import load_search_data
 from fmnist_models.wrn import WrnConfig
 from search.errors import UsageError
-from search.estimate import START_SECONDS, Machine, affordable, estimate, expected_epochs
+from search.estimate import START_SECONDS, Machine, affordable, estimate, expected_epochs, measure
 from search.plan import (
     CPU_MAX_EPOCH_SECONDS,
     WORKER_MEMORY_BYTES,
@@ -40,7 +41,7 @@ def plan_of(cpus: float = 8, gpus: float = 0, **options: object) -> SearchPlan:
         ({"cpus": 2, "trials": 1}, {"concurrency": 1}),
         ({"gpus": 1, "gpus_per_trial": 0.5}, {"concurrency": 2, "cpus_per_trial": 1.0}),
         ({"gpus": 1, "gpus_per_trial": 0.0, "cpus": 1}, {"concurrency": 1}),
-        ({"concurrency": 7, "cpus": 1}, {"concurrency": 7}),
+        ({"concurrency": 2, "cpus": 4}, {"concurrency": 2}),
         ({}, {"device": "cpu", "max_epoch_seconds": CPU_MAX_EPOCH_SECONDS}),
         ({"gpus": 1}, {"device": "cuda", "max_epoch_seconds": None}),
         ({"max_epoch_seconds": 0.0}, {"max_epoch_seconds": None}),
@@ -123,14 +124,33 @@ def test_a_space_samples_only_what_is_affordable(machine: Machine) -> None:
     limit = machine.epoch_seconds(WrnConfig(depth=16, width=2))
     plan = plan_of(max_epoch_seconds=limit)
     context = SpaceContext(9, affordable=affordable(machine, plan))
-    costs = estimate(WRN, machine, plan, context, 100, early_stopping=True)
+    costs = estimate(WRN, machine, plan, context, 100, points=2, early_stopping=True)
     assert 0 < costs.mean_epoch_seconds <= limit
-    expected = 100 * expected_epochs(plan, True) * costs.mean_epoch_seconds / plan.concurrency
+    epochs = 2 * plan.epochs + 98 * expected_epochs(plan, True)
+    expected = epochs * costs.mean_epoch_seconds / plan.concurrency
     assert costs.total_seconds == pytest.approx(START_SECONDS + expected)
 
 
 def test_one_trial_is_expected_to_run_to_its_end(machine: Machine) -> None:
     plan = plan_of(trials=1)
-    costs = estimate(WRN, machine, plan, SpaceContext(9), 1, early_stopping=True)
+    costs = estimate(WRN, machine, plan, SpaceContext(9), 1, points=2, early_stopping=True)
     assert costs.total_seconds == pytest.approx(START_SECONDS + 9 * costs.mean_epoch_seconds)
     assert costs.reference.model == WrnConfig(depth=10, width=1)
+
+
+def test_more_at_once_than_fit_are_refused() -> None:
+    with pytest.raises(UsageError, match="--concurrency 7: 1 trials fit"):
+        plan_of(concurrency=7, cpus=1)
+
+
+def test_a_limit_under_the_smallest_network_is_refused(machine: Machine) -> None:
+    with pytest.raises(UsageError, match=r"--max-epoch-time 0.001s: .* smallest network of wrn"):
+        measure(WRN, plan_of(max_epoch_seconds=0.001), machine.dataset, "fp32")
+
+
+def test_quick_is_bounded_in_width_and_depth() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    context = SpaceContext(1, affordable=lambda model: model.width <= 16 and model.depth <= 2)
+    models = [get_space("quick").suggest(study.ask(), context).model for _ in range(50)]
+    assert {model.width for model in models} == {8, 16}
+    assert {model.depth for model in models} == {1, 2}

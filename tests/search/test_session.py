@@ -1,18 +1,34 @@
 """A launch without Ray: states, records and totals of a search that trains nothing."""
 
+from dataclasses import replace
+
 import optuna
 import pytest
 from optuna.trial import TrialState
 
+from fmnist_models.config import parse_config
 from fmnist_models.metrics import EpochMetrics
+from search.errors import UsageError
+from search.samplers import make_sampler
 from search.schedulers import make_scheduler
 from search.session import MOST_FAILURES, RUNS_ON
-from search.settings import SCHEDULERS, make_settings
+from search.settings import SAMPLERS, SCHEDULERS, make_settings
 from search.study import KNOWN_GOOD, finished, give_up, open_study
+from search.summary import environment_of, summarize
 from spaces import get_space
 from storage import Database, open_database
 from tests.search.checker import check_no_repeats, check_study
-from tests.search.loop import EPOCHS, IDENTITY, STUDY, curve, drive, metrics, open_session, search
+from tests.search.loop import (
+    ENVIRONMENT,
+    EPOCHS,
+    IDENTITY,
+    STUDY,
+    curve,
+    drive,
+    metrics,
+    open_session,
+    search,
+)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -190,3 +206,48 @@ def test_a_reopened_study_has_its_finished_trials(database: Database) -> None:
     assert len(finished(study.get_trials())) == 4
     settings = make_settings(space="quick", trials=4, study=STUDY)
     assert len(finished(open_study(database, settings, {**IDENTITY}).get_trials())) == 4
+
+
+def test_a_second_driver_on_the_same_study_is_refused(database: Database) -> None:
+    session = open_session(database, 3)
+    with pytest.raises(UsageError, match="is being searched by process"):
+        open_session(database, 3)
+    session.close("done")
+    open_session(database, 3).close("done")
+
+
+def test_a_queued_trial_that_is_too_slow_here_fails_and_the_next_is_taken(
+    database: Database,
+) -> None:
+    session = open_session(database, 4)
+    session.context = replace(session.context, affordable=lambda model: model.width < 32)
+    started = [session.next_trial() for _ in range(2)]
+    assert all(trial.config.model.width < 32 for trial in started)
+    slow = session.study.get_trials()[1]
+    assert slow.state == TrialState.FAIL
+    assert "too slow" in database.trial_record(STUDY, 1).reason
+    session.close("done")
+
+
+@pytest.mark.parametrize("seed", [0, 2**31 - 1])
+def test_seeds_stay_in_their_range(database: Database, seed: int) -> None:
+    session = open_session(database, 4)
+    session.context = replace(session.context, seed=seed)
+    configs = [session.next_trial().config for _ in range(3)]
+    assert len({config.seed for config in configs}) == 3
+    for config in configs:
+        parse_config(config.model_dump_json())
+    session.close("done")
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_takes_the_seed_of_a_long_study(name: str) -> None:
+    make_sampler(name, 2**31 - 1 + 1_000_003 * 100_000)
+
+
+def test_the_export_tells_of_the_machine_that_ran_the_best_trial(database: Database) -> None:
+    session = search(database, 3)
+    best = summarize(database, session.study).best
+    assert best is not None
+    open_session(database, 4).close("another machine")
+    assert environment_of(database, STUDY, best.number) == ENVIRONMENT
