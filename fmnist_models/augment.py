@@ -4,12 +4,8 @@ Shapes: all: (N, 1, H, W) uint8 is the resident data set, index: (B,) int64 pick
 out: (B, 1, 28, 28) float32, normalised to mean 0 and deviation 1 over the training images.
 
 Flip and shift are one gather from the resident images, cutout and random erasing one mask: on two
-<<<<<<< HEAD
 cores the whole takes a few per cent of a training step (benchmarks/). The order: flip and shift,
 policy (policies.py), normalisation, cutout, random erasing; then mixing (mixing.py).
-=======
-cores the whole takes a few per cent of a training step (benchmarks/LOG.md).
->>>>>>> main
 """
 
 from __future__ import annotations
