@@ -23,7 +23,7 @@ PROBE_RANGE = 12.0
 """The largest network that is timed does about so many times the work of the smallest."""
 PROBE_BATCH = 128
 START_SECONDS = 12.0
-"""From the start of Ray to the first trial's first batch, about (results/)."""
+"""From the start of Ray to the first trial's first batch: an allowance, not measured alone."""
 SAMPLES = 40
 """Random configurations to choose probes from, and to average the duration over."""
 

@@ -17,7 +17,7 @@ from spaces import Space
 
 CPU_MAX_EPOCH_SECONDS = 120.0
 WORKER_MEMORY_BYTES = 1_500_000_000
-"""What a worker that trains a small network takes, torch included (results/)."""
+"""An allowance for a worker: a search with two took 3.0 to 4.1 GB in all (results/README.md)."""
 PACKAGES = ("torch", "torchvision", "optuna", "ray", "sqlalchemy", "numpy")
 
 
