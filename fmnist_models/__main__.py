@@ -1,4 +1,7 @@
-"""`python -m fmnist_models train|evaluate`: final training of a configuration, and its score."""
+"""`python -m fmnist_models train|evaluate|augmentations`.
+
+Final training of a configuration, its score, and a picture of what augmentation does.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +47,19 @@ def build_parser() -> argparse.ArgumentParser:
         "is recorded in the model's metrics.json.",
     )
     evaluate.add_argument("folder", type=Path, metavar="DIR", help="folder that `train` wrote")
-    for command in (train, evaluate):
+    gallery = commands.add_parser(
+        "augmentations",
+        help="draw a picture of every augmentation on real training images",
+        description="Draw a grid: one row an augmentation, the same training images in each.",
+    )
+    gallery.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="picture to write, such as grid.png"
+    )
+    for command in (train, evaluate, gallery):
         command.add_argument(
             "--data-dir", type=Path, help="folder of the four idx files (default: found or fetched)"
         )
+    for command in (train, evaluate):
         command.add_argument("--device", help="cpu or cuda (default: cuda where there is a GPU)")
     return parser
 
@@ -56,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; exit status 0, 2 a mistake, 3 a full disk, 130 Ctrl-C."""
     options = build_parser().parse_args(arguments)
     try:
-        return _train(options) if options.command == "train" else _evaluate(options)
+        return COMMANDS[options.command](options)
     except FmnistError as error:
         print(f"python -m fmnist_models {options.command}: {error}", file=sys.stderr)
         return 3 if isinstance(error, NoSpaceError) else 2
@@ -98,6 +110,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _augmentations(options: argparse.Namespace) -> int:
+    from fmnist_models.gallery import draw_gallery
+
+    draw_gallery(options.out, options.data_dir)
+    print(options.out)
+    return 0
+
+
 def _print_score(
     folder: Path, accuracy: float | None, interval: tuple[float, float] | None
 ) -> None:
@@ -117,6 +137,8 @@ def _device(wanted: str | None) -> str:
         raise ConfigError(f"--device {wanted}: this machine has {best}; leave --device out")
     return wanted or best
 
+
+COMMANDS = {"train": _train, "evaluate": _evaluate, "augmentations": _augmentations}
 
 if __name__ == "__main__":
     sys.exit(main())

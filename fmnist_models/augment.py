@@ -4,7 +4,8 @@ Shapes: all: (N, 1, H, W) uint8 is the resident data set, index: (B,) int64 pick
 out: (B, 1, 28, 28) float32, normalised to mean 0 and deviation 1 over the training images.
 
 Flip and shift are one gather from the resident images, cutout and random erasing one mask: on two
-cores the whole takes a few per cent of a training step (benchmarks/LOG.md).
+cores the whole takes a few per cent of a training step (benchmarks/). The order: flip and shift,
+policy (policies.py), normalisation, cutout, random erasing; then mixing (mixing.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from fmnist_models.config import AugmentationConfig
 from fmnist_models.data import Dataset
+from fmnist_models.policies import Policy
 
 SIDE = 28
 ERASED_AREA = (0.02, 0.4)
@@ -38,6 +40,7 @@ class BatchLoader:
     ) -> None:
         self.config, self.generator, self.device = config, generator, images.device
         self.mean, self.std = dataset.mean, dataset.std
+        self._policy = Policy(config, generator) if config.policy != "none" else None
         pad = config.shift
         self.stride = SIDE + 2 * pad
         # A padded copy of the images, so that a shift is only another place to read from.
@@ -46,7 +49,10 @@ class BatchLoader:
 
     def __call__(self, index: Tensor) -> Tensor:
         """index: (B,) int64 -> augmented images (B, 1, 28, 28) float32."""
-        batch = normalize(self._gather(index), self.mean, self.std)
+        pixels = self._gather(index)
+        if self._policy:
+            pixels = self._policy(pixels.float())
+        batch = normalize(pixels, self.mean, self.std)
         if self.config.cutout:
             batch = self._blank(batch, *self._cutout(len(index)))
         if self.config.random_erasing:
@@ -106,7 +112,7 @@ class BatchLoader:
 
 
 def normalize(images: Tensor, mean: float, std: float) -> Tensor:
-    """images: (B, 1, 28, 28) uint8 -> float32 with mean 0 and deviation 1.
+    """images: (B, 1, 28, 28) of 0 to 255, uint8 or float -> float32 of mean 0 and deviation 1.
 
     `mean` and `std` are those of the training pixels, in units of [0, 1].
     """

@@ -11,86 +11,82 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     JsonValue,
     SerializeAsAny,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from fmnist_models.errors import ConfigError
 from fmnist_models.families import get_family
+from fmnist_models.ingredients import (
+    ArcFaceConfig,
+    AugmentationConfig,
+    Config,
+    CrossEntropyConfig,
+    LossConfig,
+    LrScheduleConfig,
+    Padding,
+    Probability,
+    RegularizationConfig,
+    SphereFaceConfig,
+)
+from fmnist_models.optimizer_configs import (
+    AdadeltaConfig,
+    AdagradConfig,
+    AdamaxConfig,
+    AdamConfig,
+    AdamWConfig,
+    LionConfig,
+    MuonConfig,
+    NAdamConfig,
+    OptimizerConfig,
+    RmspropConfig,
+    ScheduleFreeConfig,
+    SgdConfig,
+)
+
+__all__ = [
+    "Activation",
+    "AdadeltaConfig",
+    "AdagradConfig",
+    "AdamConfig",
+    "AdamWConfig",
+    "AdamaxConfig",
+    "ArcFaceConfig",
+    "AugmentationConfig",
+    "Config",
+    "CrossEntropyConfig",
+    "ExportedConfig",
+    "LionConfig",
+    "LossConfig",
+    "LrScheduleConfig",
+    "ModelConfig",
+    "MuonConfig",
+    "NAdamConfig",
+    "OptimizerConfig",
+    "Padding",
+    "Probability",
+    "RegularizationConfig",
+    "RmspropConfig",
+    "ScheduleFreeConfig",
+    "SgdConfig",
+    "SphereFaceConfig",
+    "TrialConfig",
+    "explain",
+    "parse_config",
+    "read_config",
+]
 
 Activation = Literal["relu", "silu", "gelu", "mish"]
-Probability = Annotated[float, Field(ge=0, le=1)]
-
-
-class Config(BaseModel):
-    """Frozen, strict value: unknown keys, wrong types, NaN and infinity are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ModelConfig(Config):
     """Base of every family's configuration; `family` names the entry in the registry."""
 
     family: str
-
-
-class SgdConfig(Config):
-    """Stochastic gradient descent with momentum; weight decay is coupled (an L2 penalty)."""
-
-    kind: Literal["sgd"] = "sgd"
-    lr: Annotated[float, Field(gt=0, le=10)]
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    nesterov: bool = True
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
-
-
-class AdamWConfig(Config):
-    """AdamW (arXiv:1711.05101): adaptive steps, weight decay decoupled from the gradient."""
-
-    kind: Literal["adamw"] = "adamw"
-    lr: Annotated[float, Field(gt=0, le=1)]
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
-
-
-OptimizerConfig = Annotated[SgdConfig | AdamWConfig, Field(discriminator="kind")]
-
-
-class LrScheduleConfig(Config):
-    """Learning rate over the run, as a factor on the optimizer's `lr`.
-
-    A linear warm-up over the fraction `warmup` of all steps, then `kind`, down to zero at the end.
-    """
-
-    kind: Literal["constant", "linear", "cosine"] = "cosine"
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class AugmentationConfig(Config):
-    """One independent random draw an image and epoch; zero or False switches an ingredient off."""
-
-    flip: bool = False
-    """Mirror left to right with probability one half."""
-    shift: Annotated[int, Field(ge=0, le=8)] = 0
-    """Move by up to this many pixels in x and in y (pad, then crop)."""
-    cutout: Annotated[int, Field(ge=0, le=28)] = 0
-    """Side, in pixels, of the square that is blanked (arXiv:1708.04552)."""
-    random_erasing: Probability = 0.0
-    """Probability that a random rectangle is blanked (arXiv:1708.04896)."""
-
-
-class RegularizationConfig(Config):
-    """What else holds the network back, apart from the family's own dropout."""
-
-    label_smoothing: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay a step of the exponential moving average of the weights; 0 evaluates the raw ones."""
 
 
 class TrialConfig(Config):
@@ -101,9 +97,12 @@ class TrialConfig(Config):
     lr_schedule: LrScheduleConfig = LrScheduleConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     regularization: RegularizationConfig = RegularizationConfig()
+    loss: LossConfig = CrossEntropyConfig()
     batch_size: Annotated[int, Field(ge=1, le=8192)] = 256
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    patience: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Epochs in a row without a better validation accuracy that end a run; 0 never ends it."""
 
     @field_validator("model", mode="before")
     @classmethod
@@ -114,6 +113,20 @@ class TrialConfig(Config):
         if not isinstance(value, dict) or not isinstance(value.get("family"), str):
             raise ValueError('must be an object with a "family"')
         return get_family(value["family"]).config.model_validate(value)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrialConfig:
+        """Schedule-Free brings its own averaging and needs a learning rate that stays."""
+        if isinstance(self.optimizer, ScheduleFreeConfig):
+            if self.lr_schedule.kind != "constant":
+                raise ValueError('schedulefree needs lr_schedule.kind "constant" (warmup is fine)')
+            if self.regularization.ema_decay or self.regularization.swa_fraction:
+                raise ValueError(
+                    "schedulefree averages the weights itself: set ema_decay and swa_fraction to 0"
+                )
+        if self.regularization.ema_decay and self.regularization.swa_fraction:
+            raise ValueError("there is one average: set ema_decay or swa_fraction to 0")
+        return self
 
 
 EXPORT_FORMAT: Literal["fmnist-search-export-1"] = "fmnist-search-export-1"
@@ -127,7 +140,7 @@ class ExportedConfig(Config):
     study: str
     trial: int
     validation_accuracy: Probability
-    evidence: dict[str, JsonValue] = {}
+    evidence: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 def explain(error: ValidationError) -> str:

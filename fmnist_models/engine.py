@@ -8,27 +8,40 @@ seeded by (seed, epoch), so that a run resumed from a checkpoint draws what it w
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
 
 from fmnist_models.augment import BatchLoader, normalize
-from fmnist_models.config import TrialConfig
+from fmnist_models.averaging import (
+    Average,
+    ScheduleFreeWeights,
+    StochasticWeightAverage,
+    WeightAverage,
+    refresh_norms,
+)
+from fmnist_models.config import ScheduleFreeConfig, TrialConfig
 from fmnist_models.data import Dataset, Images
 from fmnist_models.errors import ConfigError, DivergedError
-from fmnist_models.families import build_model
+from fmnist_models.losses import build_network, training_loss
 from fmnist_models.metrics import EpochMetrics
-from fmnist_models.optim import WeightAverage, build_optimizer, lr_factor
+from fmnist_models.mixing import Mixer
+from fmnist_models.optimizers import build_optimizer
 from fmnist_models.precision import Precision, autocast
+from fmnist_models.sam import Sam
+from fmnist_models.schedules import lr_factor, out_of_patience
 
 EVALUATION_BATCH = 1000
+REFRESH_IMAGES = 5000
+"""So many training images, as they are scored, give an average's batch norms their statistics."""
 DROPOUT_SEED = 2**62
 """Keeps what dropout draws apart from what shuffling and augmentation draw."""
 
@@ -62,22 +75,44 @@ class Trainer:
             torch.cuda.reset_peak_memory_stats()
         self.config, self.device, self.precision = config, device, precision
         self.epoch = 0
+        self.accuracies: list[float | None] = []
         self.steps_per_epoch = images // config.batch_size
         self.train, self.validation = dataset.train.to(device), dataset.validation.to(device)
         self.dataset = dataset
         self.model = self._fresh_model()
-        self.average = WeightAverage(
-            self.model, self._fresh_model(), config.regularization.ema_decay
+        self.optimizer = build_optimizer(
+            self.model, config.optimizer, decay_vectors=config.regularization.decay_vectors
         )
-        self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.average = self._new_average()
+        rho = config.regularization.sam_rho
+        self._sam = Sam(self.model, rho) if rho else None
         self._generator = torch.Generator(device)
         self._load = BatchLoader(self.train.images, dataset, config.augmentation, self._generator)
+        mixed = config.augmentation.mixing != "none"
+        self._mix = Mixer(config.augmentation, dataset.classes, self._generator) if mixed else None
 
     def _fresh_model(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.config.seed)  # the CPU's alone
-            model = build_model(self.config.model, self.dataset.classes)
+            model = build_network(self.config, self.dataset.classes)
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def _new_average(self) -> Average:
+        """What the configuration asks for; with an EMA decay of 0 the model itself."""
+        regularization, fresh = self.config.regularization, self._fresh_model()
+        if isinstance(self.config.optimizer, ScheduleFreeConfig):
+            return ScheduleFreeWeights(self.model, fresh, self.optimizer, self._refresh_norms)
+        if regularization.swa_fraction:
+            averaged = math.ceil(self.config.epochs * regularization.swa_fraction)
+            first = self.config.epochs - averaged + 1
+            return StochasticWeightAverage(self.model, fresh, first, self._refresh_norms)
+        return WeightAverage(self.model, fresh, regularization.ema_decay)
+
+    def _refresh_norms(self, model: nn.Module) -> None:
+        """Estimate the statistics of the batch norms of `model` at its weights."""
+        images = self.train.subset(torch.arange(min(REFRESH_IMAGES, len(self.train))))
+        mean, std = self.dataset.mean, self.dataset.std
+        refresh_norms(model, lambda m: _feed(m, images, mean, std, self.precision))
 
     @property
     def best_model(self) -> nn.Module:
@@ -85,9 +120,18 @@ class Trainer:
         return self.average.average
 
     def epochs(self) -> Iterator[EpochMetrics]:
-        """Train from here to the last epoch, giving the metrics of each as it ends."""
-        while self.epoch < self.config.epochs:
+        """Train from here to the end, giving the metrics of each epoch as it ends."""
+        while not self.is_finished:
             yield self.run_epoch()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all epochs are done, or the configuration's patience is over.
+
+        Without validation images, as in final training, patience never ends.
+        """
+        all_done = self.epoch >= self.config.epochs
+        return all_done or out_of_patience(self.accuracies, self.config.patience)
 
     def run_epoch(self) -> EpochMetrics:
         """Train one epoch and validate; raises DivergedError when the loss is not finite."""
@@ -100,7 +144,9 @@ class Trainer:
             train = self._train_epoch()
         trained = time.perf_counter()
         self.epoch += 1
+        self.average.end_epoch(self.epoch)
         score = self._validate()
+        self.accuracies.append(score.accuracy if score else None)
         return EpochMetrics(
             epoch=self.epoch,
             train_loss=train.loss,
@@ -123,28 +169,47 @@ class Trainer:
             index = order[i * batch : (i + 1) * batch]
             step = self.epoch * steps + i
             self._set_lr(step)
-            step_loss, step_hits = self._step(self._load(index), self.train.labels[index])
+            step_loss, step_hits = self._step(*self._batch(index))
             self.average.update(step)
             loss += step_loss
             hits += step_hits
         return self._to_host(loss / steps, hits, steps * batch)
 
+    def _batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, 1, 28, 28) at index (B,), and labels (B,), or (B, classes) where mixed."""
+        images, labels = self._load(index), self.train.labels[index]
+        return self._mix(images, labels) if self._mix else (images, labels)
+
     def _set_lr(self, step: int) -> None:
         progress = (step + 0.5) / (self.config.epochs * self.steps_per_epoch)
-        lr = self.config.optimizer.lr * lr_factor(self.config.lr_schedule, progress)
+        lr = self.config.optimizer.lr * lr_factor(
+            self.config.lr_schedule, progress, self.config.epochs
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
     def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Update once on images (B, 1, 28, 28) float, labels (B,) int64: loss and hits."""
-        with autocast(self.device, self.precision):
-            logits = self.model(images.to(memory_format=torch.channels_last))
-            smoothing = self.config.regularization.label_smoothing
-            loss = cross_entropy(logits, labels, label_smoothing=smoothing)
+        """Update once on images (B, 1, 28, 28) float: loss and hits.
+
+        labels: (B,) int64, or shares of the classes (B, classes), whose largest is to be hit.
+        """
+        loss, logits = self._forward(images, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self._sam:
+            with self._sam.perturbed():
+                self._forward(images, labels)[0].backward()  # type: ignore[no-untyped-call]
+        if self.config.regularization.clip_norm:
+            clip_grad_norm_(self.model.parameters(), self.config.regularization.clip_norm)
         self.optimizer.step()
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+        wanted = labels if labels.ndim == 1 else labels.argmax(1)
+        return loss.detach(), (logits.detach().argmax(1) == wanted).sum()
+
+    def _forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The training loss of a batch, and its logits (B, classes) float32."""
+        with autocast(self.device, self.precision):
+            logits = self.model(images.to(memory_format=torch.channels_last))
+            return training_loss(self.config, logits, labels), logits
 
     def _validate(self) -> Score | None:
         """Score the averaged weights on the validation images; None where there are none."""
@@ -161,7 +226,7 @@ class Trainer:
     def _to_host(self, loss: Tensor, hits: Tensor, images: int) -> Score:
         """Loss and share of hits as numbers: the one synchronisation of a pass over the data."""
         score = Score(loss.item(), hits.item() / images)
-        if not isfinite(score.loss):
+        if not math.isfinite(score.loss):
             lr = self.config.optimizer.lr
             raise DivergedError(f"the loss became {score.loss} with lr {lr:g}; lower the lr")
         return score
@@ -173,6 +238,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "average": self.average.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "accuracies": list(self.accuracies),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -181,6 +247,7 @@ class Trainer:
         self.average.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
+        self.accuracies = list(state["accuracies"])
 
 
 @torch.inference_mode()
@@ -192,13 +259,20 @@ def predict(
     `mean` and `std` are of the training pixels, as in `data.Dataset`.
     """
     model.eval()
+    return torch.cat(_feed(model, images, mean, std, precision))
+
+
+def _feed(
+    model: nn.Module, images: Images, mean: float, std: float, precision: Precision
+) -> list[Tensor]:
+    """Logits (n, classes) float32 of `images`, a batch at a time, in the mode the model is in."""
     device = images.images.device.type
     logits = []
     with autocast(device, precision):
         for batch in torch.split(images.images, EVALUATION_BATCH):
             pixels = normalize(batch, mean, std)
             logits.append(model(pixels.to(memory_format=torch.channels_last)).float())
-    return torch.cat(logits)
+    return logits
 
 
 def peak_memory_bytes(device: str) -> int:

@@ -43,7 +43,15 @@ def unique(entries: Iterable[tuple[str, str]]) -> dict[str, str]:
 FAMILIES = unique(
     [
         ("quick", "fmnist_models.quick"),
+        ("mlp", "fmnist_models.mlp"),
+        ("cnn", "fmnist_models.cnn"),
+        ("vgg", "fmnist_models.vgg"),
+        ("mobilenet", "fmnist_models.mobilenet"),
         ("wrn", "fmnist_models.wrn"),
+        ("preact", "fmnist_models.preact"),
+        ("shake", "fmnist_models.shake"),
+        ("densenet", "fmnist_models.densenet"),
+        ("convnext", "fmnist_models.convnext"),
     ]
 )
 

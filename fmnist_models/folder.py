@@ -18,8 +18,8 @@ from torch import nn
 from fmnist_models.config import Config, Probability, TrialConfig, explain, read_config
 from fmnist_models.data import Dataset
 from fmnist_models.errors import ConfigError
-from fmnist_models.families import build_model
 from fmnist_models.files import write_atomically
+from fmnist_models.losses import build_network
 from fmnist_models.metrics import EpochMetrics
 
 WEIGHTS, CONFIG, METRICS = "model.safetensors", "config.json", "metrics.json"
@@ -98,7 +98,7 @@ def load_model(folder: Path, device: str) -> tuple[nn.Module, Header]:
         header = Header(
             int(fields["classes"]), float(fields["mean"]), float(fields["std"]), fields["digest"]
         )
-        model = build_model(config.model, header.classes)
+        model = build_network(config, header.classes)
         model.load_state_dict(weights)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

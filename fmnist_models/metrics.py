@@ -13,7 +13,8 @@ from fmnist_models.config import Config, Probability
 class EpochMetrics(Config):
     """One epoch of one trial. Accuracies are fractions; the validation ones are of EMA weights.
 
-    `train_accuracy` is the running one over augmented batches; `lr` that of the epoch's last step;
+    `train_accuracy` is the running one over augmented batches, of the dominant label where they are
+    mixed; `lr` that of the epoch's last step;
     `seconds` covers training and validation, `images_per_second` training alone;
     `peak_memory_bytes` is the device's on a GPU and the process's on a CPU.
     """

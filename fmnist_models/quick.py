@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from fmnist_models.config import Activation, ModelConfig, Probability
+from fmnist_models.config import Activation, ModelConfig, Padding, Probability
 from fmnist_models.families import Family
 from fmnist_models.layers import Head, activation, conv3x3, norm
 
@@ -30,6 +30,7 @@ class QuickConfig(ModelConfig):
     bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
     dropout: Probability = 0.0
     """Probability of dropping a feature in front of the linear head."""
+    padding: Padding = "zeros"
 
 
 class QuickNet(nn.Module):
@@ -55,7 +56,7 @@ class QuickNet(nn.Module):
 
 def _unit(config: QuickConfig, inputs: int, outputs: int, *, pool: bool) -> list[nn.Module]:
     return [
-        conv3x3(inputs, outputs, bias=not config.batch_norm),
+        conv3x3(inputs, outputs, bias=not config.batch_norm, padding=config.padding),
         *([nn.MaxPool2d(2)] if pool else []),
         norm(outputs, config.batch_norm, config.bn_momentum),
         activation(config.activation),

@@ -3,19 +3,30 @@
     (N, 1, 28, 28) -conv-> 16 x 28 x 28 -n blocks-> 16k x 28 x 28 -n blocks, stride 2->
     32k x 14 x 14 -n blocks, stride 2-> 64k x 7 x 7 -norm, activation, mean over space-> linear
 
-Depth d = 6n + 4 counts the convolutions as the paper does; k is the width.
+Depth d = 6n + 4 counts the convolutions as the paper does; k is the width. The defaults are the
+paper's network; stem, pooling and what is dropped can be changed one by one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from fmnist_models.config import Activation, ModelConfig, Probability
+from fmnist_models.config import Activation, ModelConfig, Padding, Probability
 from fmnist_models.families import Family
-from fmnist_models.layers import Head, activation, conv3x3, norm
+from fmnist_models.layers import (
+    GeMPool,
+    Head,
+    MeanPool,
+    activation,
+    conv3x3,
+    drop_block,
+    norm,
+    stochastic_depth,
+)
 
 
 class WrnConfig(ModelConfig):
@@ -28,7 +39,21 @@ class WrnConfig(ModelConfig):
     """Probability of dropping an activation between the two convolutions of a block."""
     batch_norm: bool = True
     bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+    bn_eps: Annotated[float, Field(gt=0, le=1)] = 1e-5
     activation: Activation = "relu"
+    stem: Annotated[int, Field(ge=8, le=256)] = 16
+    """Channels of the first convolution."""
+    pool: Literal["mean", "gem"] = "mean"
+    """The mean over space at the end, or the generalised one of arXiv:1711.02512."""
+    drop_block: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """DropBlock's rate between the convolutions of the last two stages' blocks."""
+    drop_block_size: Literal[3, 5, 7] = 3
+    """Side of its squares."""
+    stochastic_depth: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability of dropping the last block's residual; for others in proportion to depth."""
+    zero_init: bool = False
+    """Start each block as the identity: its second convolution is zero (arXiv:1706.02677, 5.1)."""
+    padding: Padding = "zeros"
 
     @field_validator("depth")
     @classmethod
@@ -42,15 +67,19 @@ class WrnConfig(ModelConfig):
 class Block(nn.Module):
     """Pre-activation residual block; stride and channels may change in its first convolution."""
 
-    def __init__(self, config: WrnConfig, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(
+        self, config: WrnConfig, inputs: int, outputs: int, *, stride: int, stage: int, drop: float
+    ) -> None:
         super().__init__()
         bias = not config.batch_norm
-        self.norm1 = norm(inputs, config.batch_norm, config.bn_momentum)
+        self.norm1 = _norm(config, inputs)
         self.activation = activation(config.activation)
-        self.conv1 = conv3x3(inputs, outputs, stride=stride, bias=bias)
-        self.norm2 = norm(outputs, config.batch_norm, config.bn_momentum)
+        self.conv1 = conv3x3(inputs, outputs, stride=stride, bias=bias, padding=config.padding)
+        self.norm2 = _norm(config, outputs)
         self.dropout = nn.Dropout(config.dropout)
-        self.conv2 = conv3x3(outputs, outputs, bias=bias)
+        self.drop_block = drop_block(config.drop_block if stage else 0.0, config.drop_block_size)
+        self.conv2 = conv3x3(outputs, outputs, bias=bias, padding=config.padding)
+        self.stochastic_depth = stochastic_depth(drop)
         self.shortcut: nn.Conv2d | None = None
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
@@ -62,8 +91,26 @@ class Block(nn.Module):
         # As in the paper's code: a shortcut that changes shape starts from the activated input.
         identity = x if self.shortcut is None else self.shortcut(activated)
         inner = self.activation(self.norm2(self.conv1(activated)))
-        out: Tensor = identity + self.conv2(self.dropout(inner))
+        residual = self.conv2(self.drop_block(self.dropout(inner)))
+        out: Tensor = identity + self.stochastic_depth(residual)
         return out
+
+
+def _norm(config: WrnConfig, channels: int) -> nn.Module:
+    return norm(channels, config.batch_norm, config.bn_momentum, config.bn_eps)
+
+
+def _blocks(config: WrnConfig) -> Iterator[Block]:
+    """The blocks of the three stages; the first of the later two halves the map."""
+    each = (config.depth - 4) // 6
+    inputs = config.stem
+    for number in range(3 * each):
+        stage, place = divmod(number, each)
+        outputs = 16 * config.width * 2**stage
+        stride = 2 if stage and not place else 1
+        drop = config.stochastic_depth * (number + 1) / (3 * each)
+        yield Block(config, inputs, outputs, stride=stride, stage=stage, drop=drop)
+        inputs = outputs
 
 
 class WideResNet(nn.Module):
@@ -71,32 +118,28 @@ class WideResNet(nn.Module):
 
     def __init__(self, config: WrnConfig, classes: int) -> None:
         super().__init__()
-        blocks = (config.depth - 4) // 6
-        widths = [16, 16 * config.width, 32 * config.width, 64 * config.width]
-        self.stem = conv3x3(1, widths[0], bias=not config.batch_norm)
-        self.stages = nn.Sequential(
-            *(
-                Block(config, inputs if i == 0 else outputs, outputs, stride if i == 0 else 1)
-                for inputs, outputs, stride in zip(widths, widths[1:], (1, 2, 2), strict=False)
-                for i in range(blocks)
-            )
-        )
-        self.norm = norm(widths[3], config.batch_norm, config.bn_momentum)
+        last = 64 * config.width
+        self.stem = conv3x3(1, config.stem, bias=not config.batch_norm, padding=config.padding)
+        self.stages = nn.Sequential(*_blocks(config))
+        self.norm = _norm(config, last)
         self.activation = activation(config.activation)
-        self.head = Head(widths[3], classes)
-        if not config.batch_norm:
-            self._shrink_residuals(3 * blocks)
+        self.pool = GeMPool() if config.pool == "gem" else MeanPool()
+        self.head = Head(last, classes)
+        if config.zero_init:
+            self._scale_residuals(0.0)
+        elif not config.batch_norm:
+            # Without a norm the variance would double in each block; keep the sum near one.
+            self._scale_residuals(len(self.stages) ** -0.5)
 
-    def _shrink_residuals(self, blocks: int) -> None:
-        """Without a norm the variance would double in each block; keep the sum near one."""
+    def _scale_residuals(self, factor: float) -> None:
         for block in self.stages:
             if isinstance(block, Block):
-                block.conv2.weight.data.mul_(blocks**-0.5)
+                block.conv2.weight.data.mul_(factor)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, 1, 28, 28) float -> (N, classes)."""
         features = self.activation(self.norm(self.stages(self.stem(x))))
-        logits: Tensor = self.head(features.mean(dim=(2, 3)))
+        logits: Tensor = self.head(self.pool(features))
         return logits
 
 

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from search.settings import DEFAULT_STORAGE, parse_duration
 from spaces import SPACES
+from spaces.catalog import CatalogEntry, read_catalog
 
 STORAGE_VARIABLE = "FMNIST_SEARCH_STORAGE"
 
@@ -32,9 +33,19 @@ def storage_default(environment: Mapping[str, str]) -> str:
 
 
 def list_spaces() -> str:
-    """The registered spaces, one a line with what it holds."""
-    width = max(map(len, SPACES))
-    return "\n".join(f"{name:<{width}}  {summary}" for name, summary in SPACES.items())
+    """The registered spaces: what each holds, what its networks cost, and all its parameters."""
+    catalog = read_catalog()
+    return "\n\n".join(_space_lines(name, catalog[name]) for name in SPACES)
+
+
+def _space_lines(name: str, entry: CatalogEntry) -> str:
+    weights = " to ".join(f"{bound:,}" for bound in entry.weights)
+    mflops = " to ".join(f"{bound:,g}" for bound in entry.mflops)
+    lines = [f"{name} (version {entry.version}): {SPACES[name]}"]
+    lines.append(f"    networks of {weights} parameters, {mflops} MFLOP an image")
+    width = max(map(len, entry.parameters))
+    lines += [f"    {name:<{width}}  {words}" for name, words in entry.parameters.items()]
+    return "\n".join(lines)
 
 
 def seconds(text: str) -> float:

@@ -41,6 +41,11 @@ class Machine:
         images, validation = len(self.dataset.train), len(self.dataset.validation)
         return self.cost.epoch_seconds(model, images, validation)
 
+    def trial_epoch_seconds(self, config: TrialConfig) -> float:
+        """Likewise of a whole configuration: SAM takes two passes a step."""
+        passes = 2 if config.regularization.sam_rho else 1
+        return passes * self.epoch_seconds(config.model)
+
 
 def measure(space: Space, plan: SearchPlan, dataset: Dataset, precision: Precision) -> Machine:
     """Time a few of the space's smaller networks on `dataset`; some seconds.
@@ -81,12 +86,14 @@ def _nearest(work: dict[TrialConfig, float], step: float) -> TrialConfig:
     return min(work, key=lambda config: abs(work[config] - step))
 
 
-def affordable(machine: Machine, plan: SearchPlan) -> Callable[[ModelConfig], bool]:
-    """Whether an epoch of a model stays under the plan's limit here."""
+def affordable(
+    machine: Machine, plan: SearchPlan, passes: int = 1
+) -> Callable[[ModelConfig], bool]:
+    """Whether an epoch of a model with so many passes a step stays under the plan's limit here."""
     limit = plan.max_epoch_seconds
     if limit is None:
         return lambda model: True
-    return lambda model: machine.epoch_seconds(model) <= limit
+    return lambda model: passes * machine.epoch_seconds(model) <= limit
 
 
 def expected_epochs(plan: SearchPlan, early_stopping: bool) -> float:
@@ -127,7 +134,7 @@ def estimate(
     """
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     seconds = mean(
-        machine.epoch_seconds(space.suggest(study.ask(), context).model) for _ in range(SAMPLES)
+        machine.trial_epoch_seconds(space.suggest(study.ask(), context)) for _ in range(SAMPLES)
     )
     reference = space.suggest(FixedTrial(dict(space.points[0])), SpaceContext(plan.epochs))
     points = min(points, trials)

@@ -121,7 +121,10 @@ def _run(launch: Launch, signals: Signals) -> SearchSession | None:
     try:
         machine = measure(launch.space, launch.plan, launch.dataset, precision)
         context = SpaceContext(
-            launch.plan.epochs, launch.settings.seed, affordable(machine, launch.plan)
+            launch.plan.epochs,
+            launch.settings.seed,
+            affordable(machine, launch.plan),
+            affordable(machine, launch.plan, passes=2),
         )
         clock = _announce(launch, machine, context, before)
     except BaseException:

@@ -18,7 +18,22 @@ __all__ = ["SPACES", "Space", "SpaceContext", "get_space"]
 SPACES = unique(
     [
         ("quick", "small convolutional nets that a CPU core trains in 5 to 30 seconds an epoch"),
+        ("mlp", "multilayer perceptrons, 1 to 5 hidden layers of 64 to 1024 units"),
+        (
+            "cnn",
+            "stacks of convolutions, pools and dropout with a dense head: the field's plain nets",
+        ),
+        ("vgg", "VGG-11 to VGG-19, with and without batch norm, width 8 to 64"),
+        ("mobilenet", "MobileNet V1, V2 and V3, width multiplier 0.25 to 1, images 28x28 or 56x56"),
         ("wrn", "wide residual networks, depth 10 to 40, width 1 to 10"),
+        ("preact", "pre-activation ResNets: three stages, depth 8 to 50, or four, 18, 34 and 50"),
+        ("shake", "Shake-Shake networks, depth 8 to 26, 2x16d to 2x96d"),
+        ("densenet", "DenseNet-BC, depth 10 to 100, growth 4 to 40"),
+        (
+            "convnext",
+            "small ConvNeXts: depthwise kernels of 3 to 7, layer norm, 16 to 128 channels",
+        ),
+        ("all", "any of the above: a family is sampled, then its own parameters"),
     ]
 )
 """The name of each space, which is its module's too, and what it holds."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fmnist_models.config import Activation, TrialConfig
+from fmnist_models.config import Activation, Padding, TrialConfig
 from fmnist_models.quick import QuickConfig
-from spaces.space import Params, Space, SpaceContext, choose, largest, suggest_training
+from spaces.space import Params, Space, SpaceContext, choose, largest
+from spaces.training import suggest_training
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 WIDTHS = range(8, 33, 8)
 DEPTHS = range(1, 4)
 ACTIVATIONS: list[Activation] = ["relu", "silu", "gelu"]
+PADDINGS: list[Padding] = ["zeros", "reflect", "replicate", "weighted"]
 
 
 def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
@@ -27,6 +29,7 @@ def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
         depth=trial.suggest_int("quick.depth", DEPTHS[0], deepest),
         activation=choose(trial, "quick.activation", ACTIVATIONS),
         dropout=trial.suggest_float("quick.dropout", 0.0, 0.5),
+        padding=choose(trial, "quick.padding", PADDINGS),
         batch_norm=batch_norm,
         bn_momentum=trial.suggest_float("quick.bn_momentum", 0.05, 0.5, log=True)
         if batch_norm
@@ -41,6 +44,7 @@ _SGD: Params = {
     "quick.depth": 2,
     "quick.activation": "relu",
     "quick.dropout": 0.0,
+    "quick.padding": "zeros",
     "quick.bn_momentum": 0.1,
     "quick.optimizer": "sgd",
     "quick.sgd.lr": 0.2,

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from fmnist_models.config import Activation, TrialConfig
+from fmnist_models.config import Activation, Padding, TrialConfig
 from fmnist_models.wrn import WrnConfig
-from spaces.space import Params, Space, SpaceContext, choose, largest, suggest_training
+from spaces.parts import SGD, point, suggest_bn_momentum, suggest_stochastic_depth
+from spaces.space import Params, Space, SpaceContext, choose, largest
+from spaces.training import suggest_training
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-ACTIVATIONS: list[Activation] = ["relu", "silu"]
+ACTIVATIONS: list[Activation] = ["relu", "silu", "mish"]
+POOLS: list[Literal["mean", "gem"]] = ["mean", "gem"]
+BLOCK_SIZES: list[Literal[3, 5, 7]] = [3, 5, 7]
+PADDINGS: list[Padding] = ["zeros", "reflect", "replicate", "weighted"]
 DEPTHS = range(10, 41, 6)
 WIDTHS = range(1, 11)
+STEMS = range(16, 65, 48)
 
 
 def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
@@ -22,57 +28,94 @@ def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
 
 
 def _suggest_model(trial: BaseTrial, context: SpaceContext) -> WrnConfig:
-    """The deepest and then the widest network are bounded by what is affordable here."""
-    deepest = largest(DEPTHS, lambda d: context.affordable(WrnConfig(depth=d, width=1)))
+    """Depth, then stem, then width are bounded by what is affordable here."""
+    deepest = largest(DEPTHS, lambda d: context.affordable(WrnConfig(depth=d)))
     depth = trial.suggest_int("wrn.depth", DEPTHS[0], deepest, step=6)
-    widest = largest(WIDTHS, lambda w: context.affordable(WrnConfig(depth=depth, width=w)))
-    batch_norm = trial.suggest_categorical("wrn.batch_norm", [True, False])
+    most = largest(STEMS, lambda s: context.affordable(WrnConfig(depth=depth, stem=s)))
+    stem = trial.suggest_int("wrn.stem", STEMS[0], most, step=48)
+    widest = largest(
+        WIDTHS, lambda w: context.affordable(WrnConfig(depth=depth, width=w, stem=stem))
+    )
+    batch_norm = choose(trial, "wrn.batch_norm", [True, False])
+    rate, size = _suggest_drop_block(trial)
     return WrnConfig(
         depth=depth,
+        stem=stem,
         width=trial.suggest_int("wrn.width", WIDTHS[0], widest),
         dropout=trial.suggest_float("wrn.dropout", 0.0, 0.4),
         activation=choose(trial, "wrn.activation", ACTIVATIONS),
+        pool=choose(trial, "wrn.pool", POOLS),
+        drop_block=rate,
+        drop_block_size=size,
+        stochastic_depth=suggest_stochastic_depth(trial, "wrn"),
+        zero_init=choose(trial, "wrn.zero_init", [True, False]),
+        padding=choose(trial, "wrn.padding", PADDINGS),
         batch_norm=batch_norm,
-        bn_momentum=trial.suggest_float("wrn.bn_momentum", 0.05, 0.5, log=True)
-        if batch_norm
-        else 0.1,
+        bn_momentum=suggest_bn_momentum(trial, "wrn") if batch_norm else 0.1,
+        bn_eps=trial.suggest_float("wrn.bn_eps", 1e-5, 1e-3, log=True) if batch_norm else 1e-5,
     )
 
 
-def _point(depth: int, width: int, lr: float = 0.1, **changes: str | int | float | bool) -> Params:
-    """WRN-`depth`-`width` in the manner of the paper, with the augmentation that pays here."""
-    base: dict[str, str | int | float | bool] = {
-        "wrn.depth": depth,
-        "wrn.batch_norm": True,
-        "wrn.width": width,
-        "wrn.dropout": 0.0,
-        "wrn.activation": "relu",
-        "wrn.bn_momentum": 0.1,
-        "wrn.optimizer": "sgd",
-        "wrn.sgd.lr": lr,
-        "wrn.sgd.momentum": 0.9,
-        "wrn.sgd.weight_decay": 5e-4,
-        "wrn.lr_schedule": "cosine",
-        "wrn.warmup": 0.1,
-        "wrn.flip": True,
-        "wrn.shift": 2,
-        "wrn.blank": "none",
-        "wrn.label_smoothing": 0.0,
-        "wrn.ema_decay": 0.99,
-        "wrn.batch_size": 128,
-    }
-    return {**base, **{f"wrn.{name.replace('__', '.')}": v for name, v in changes.items()}}
+def _suggest_drop_block(trial: BaseTrial) -> tuple[float, Literal[3, 5, 7]]:
+    """Rate and block size; off is a choice of its own, as no sampled rate is zero."""
+    if not choose(trial, "wrn.drop_block", [True, False]):
+        return 0.0, 3
+    rate = trial.suggest_float("wrn.drop_block.rate", 0.02, 0.3)
+    return rate, choose(trial, "wrn.drop_block.size", BLOCK_SIZES)
 
+
+_PAPER: Params = {
+    **SGD,
+    "stem": 16,
+    "padding": "zeros",
+    "batch_norm": True,
+    "dropout": 0.0,
+    "activation": "relu",
+    "pool": "mean",
+    "drop_block": False,
+    "stochastic_depth": False,
+    "zero_init": False,
+    "bn_momentum": 0.1,
+    "bn_eps": 1e-5,
+}
+"""In the manner of the paper, with the augmentation that pays here."""
+
+_ERASING: Params = {"blank": "random_erasing", "random_erasing": 0.5, "ema_decay": 0.998}
+
+_BEST_KNOWN: Params = {
+    "depth": 40,
+    "width": 4,
+    "stem": 64,
+    "activation": "mish",
+    "pool": "gem",
+    "drop_block": True,
+    "drop_block.rate": 0.2,
+    "drop_block.size": 3,
+    "sgd.weight_decay": 2e-4,
+    "warmup": 0.01,
+    "shift": 4,
+    "label_smoothing": 0.1,
+    **_ERASING,
+    "policy": "randaugment",
+    "randaugment.ops": 2,
+    "randaugment.magnitude": 9,
+    "mixing": "cutmix",
+    "cutmix.alpha": 1.0,
+    "cutmix.probability": 0.5,
+    "batch_size": 256,
+}
+"""What of github.com/Liang-yc/fn_playground, 96.6 % on the test set, can be said here."""
 
 SPACE = Space(
     name="wrn",
     version=1,
     suggest=suggest,
     points=[
-        _point(10, 1),
-        _point(16, 1),
-        _point(16, 4, blank="cutout", cutout=12),
-        _point(28, 10, blank="random_erasing", random_erasing=0.5, ema_decay=0.998),
+        point("wrn", _PAPER, {"depth": 10, "width": 1}),
+        point("wrn", _PAPER, {"depth": 16, "width": 1}),
+        point("wrn", _PAPER, {"depth": 16, "width": 4, "blank": "cutout", "cutout": 12}),
+        point("wrn", _PAPER, {"depth": 28, "width": 10, **_ERASING}),
+        point("wrn", _PAPER, _BEST_KNOWN),
     ],
     epochs_cpu=9,
     epochs_gpu=27,

@@ -87,7 +87,7 @@ BAD_VALUES: list[tuple[str, Any, str, str]] = [
     ("optimizer.lr", float("nan"), "optimizer.adamw.lr", "nan"),
     ("optimizer.lr", float("inf"), "optimizer.adamw.lr", "inf"),
     ("optimizer.weight_decay", float("-inf"), "optimizer.adamw.weight_decay", "-inf"),
-    ("optimizer.kind", "adam", "optimizer", "{'kind': 'adam'"),
+    ("optimizer.kind", "adamm", "optimizer", "{'kind': 'adamm'"),
     ("model.depth", 15, "model.depth", "15"),
     ("model.depth", 9, "model.depth", "9"),
     ("model.depth", 16.0, "model.depth", "16.0"),
@@ -118,7 +118,7 @@ def test_a_bad_value_is_named_with_its_place(path: str, value: Any, place: str, 
     assert message.startswith(f"c.json: {place}: ")
     assert f"got {given}" in message
     assert message.endswith("; correct it or export it again")
-    assert len(message) < 300
+    assert len(message) < 400
 
 
 def test_a_missing_value_is_named_and_the_other_complaints_counted() -> None:

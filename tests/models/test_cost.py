@@ -46,7 +46,9 @@ def test_counting_agrees_with_the_network_and_draws_nothing(name: str) -> None:
     assert cost.parameters == sum(p.numel() for p in model.parameters() if p.requires_grad)
     weighted = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert cost.macs >= sum(m.weight.numel() for m in weighted)
-    assert cost.activations > 28 * 28
+    assert cost.activations > sum(len(m.weight) for m in weighted)
+    if any(isinstance(m, nn.Conv2d) for m in weighted):
+        assert cost.activations > 28 * 28
 
 
 def test_a_wider_and_a_deeper_network_cost_more() -> None:

@@ -21,9 +21,9 @@ from fmnist_models.config import (
 from fmnist_models.data import Dataset, Images
 from fmnist_models.engine import EVALUATION_BATCH, Trainer, predict
 from fmnist_models.errors import ConfigError, DivergedError
-from fmnist_models.optim import lr_factor
 from fmnist_models.precision import Precision
 from fmnist_models.quick import QuickConfig
+from fmnist_models.schedules import lr_factor
 from fmnist_models.wrn import WrnConfig
 
 MakeConfig = Callable[..., TrialConfig]

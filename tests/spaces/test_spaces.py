@@ -104,8 +104,9 @@ def test_the_same_seed_of_the_sampler_gives_the_same_configurations(name: str) -
 
 @every_space
 def test_parameter_names_carry_the_prefix_of_the_space(name: str) -> None:
-    for trial, _ in samples(name):
-        assert [n for n in trial.params if not n.startswith(f"{name}.")] == []
+    for trial, config in samples(name):
+        prefixes = (f"{name}.", f"{config.model.family}.")  # both, for `all`
+        assert [n for n in trial.params if not n.startswith(prefixes)] == []
 
 
 def suggest_point(space: Space, point: spaces.space.Params) -> tuple[BaseTrial, TrialConfig]:
@@ -136,14 +137,15 @@ def test_a_point_out_of_range_would_be_noticed() -> None:
 def test_the_points_of_wrn_are_the_networks_they_are_named_for() -> None:
     models = [suggest_point(get_space("wrn"), p)[1].model for p in get_space("wrn").points]
     sizes = [(m.depth, m.width) for m in models if isinstance(m, WrnConfig)]
-    assert sizes[-2:] == [(16, 4), (28, 10)]
-    assert model_cost(models[-1]).parameters == 36_478_906
+    assert sizes == [(10, 1), (16, 1), (16, 4), (28, 10), (40, 4)]
+    assert model_cost(models[3]).parameters == 36_478_906
 
 
 def macs_of(model: ModelConfig) -> int:
     """Of the bare network: sampled dropout and activation would each be counted anew."""
     assert isinstance(model, WrnConfig)
-    return model_cost(WrnConfig(depth=model.depth, width=model.width)).macs
+    bare = WrnConfig(depth=model.depth, width=model.width, stem=model.stem)
+    return model_cost(bare).macs
 
 
 @pytest.mark.parametrize("limit", [2e7, 1e8, 1e9])
@@ -217,4 +219,9 @@ def test_importing_spaces_imports_nothing_heavy() -> None:
 
 def test_listing_the_spaces_imports_nothing_heavy() -> None:
     listed = run_python(LIST_SPACES + NOTHING_HEAVY)
-    assert [line.split()[0] for line in listed.splitlines()] == list(SPACES)
+    blocks = listed.split("\n\n")
+    assert [block.split()[0] for block in blocks] == list(SPACES)
+    for block in blocks:
+        assert "parameters" in block
+        assert "MFLOP" in block
+        assert len(block.splitlines()) > 2

@@ -1,0 +1,30 @@
+"""Space `all`: a family is sampled, then its parameters under their own names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fmnist_models.config import TrialConfig
+from spaces import SPACES, get_space
+from spaces.space import Space, SpaceContext
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+NAMES = [name for name in SPACES if name != "all"]
+
+
+def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
+    """Sample a family and then one of its configurations."""
+    name = trial.suggest_categorical("all.space", NAMES)
+    return get_space(name).suggest(trial, context)
+
+
+SPACE = Space(
+    name="all",
+    version=1,
+    suggest=suggest,
+    points=[{"all.space": name, **get_space(name).points[0]} for name in NAMES],
+    epochs_cpu=9,
+    epochs_gpu=27,
+)

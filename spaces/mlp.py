@@ -1,0 +1,78 @@
+"""Space `mlp`: multilayer perceptrons, from the plain baseline to deep and wide ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fmnist_models.config import Activation, TrialConfig
+from fmnist_models.mlp import MlpConfig
+from spaces.space import Params, Space, SpaceContext, choose, largest
+from spaces.training import EVERY_OPTIMIZER, suggest_training
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+ACTIVATIONS: list[Activation] = ["relu", "silu", "gelu"]
+DEPTHS = range(1, 6)
+WIDTHS = range(64, 1025, 64)
+
+
+def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
+    """Sample a multilayer perceptron and how to train it."""
+    return suggest_training(
+        trial, context, "mlp", _suggest_model(trial, context), optimizers=EVERY_OPTIMIZER
+    )
+
+
+def _suggest_model(trial: BaseTrial, context: SpaceContext) -> MlpConfig:
+    """The deepest and then the widest network are bounded by what is affordable here."""
+
+    def fits(depth: int, width: int) -> bool:
+        return context.affordable(MlpConfig(depth=depth, width=width))
+
+    batch_norm = trial.suggest_categorical("mlp.batch_norm", [True, False])
+    deepest = largest(DEPTHS, lambda d: fits(d, WIDTHS[0]))
+    depth = trial.suggest_int("mlp.depth", DEPTHS[0], deepest)
+    widest = largest(WIDTHS, lambda w: fits(depth, w))
+    return MlpConfig(
+        depth=depth,
+        width=trial.suggest_int("mlp.width", WIDTHS[0], widest, step=64),
+        activation=choose(trial, "mlp.activation", ACTIVATIONS),
+        dropout=trial.suggest_float("mlp.dropout", 0.0, 0.6),
+        batch_norm=batch_norm,
+        bn_momentum=trial.suggest_float("mlp.bn_momentum", 0.05, 0.5, log=True)
+        if batch_norm
+        else 0.1,
+    )
+
+
+_BASELINE: Params = {
+    "mlp.batch_norm": False,
+    "mlp.depth": 1,
+    "mlp.width": 128,
+    "mlp.activation": "relu",
+    "mlp.dropout": 0.0,
+    "mlp.optimizer": "sgd",
+    "mlp.sgd.lr": 0.1,
+    "mlp.sgd.momentum": 0.0,
+    "mlp.sgd.nesterov": False,
+    "mlp.sgd.weight_decay": 1e-5,
+    "mlp.lr_schedule": "constant",
+    "mlp.warmup": 0.0,
+    "mlp.flip": False,
+    "mlp.shift": 0,
+    "mlp.blank": "none",
+    "mlp.label_smoothing": 0.0,
+    "mlp.ema_decay": 0.0,
+    "mlp.batch_size": 128,
+}
+"""One hidden layer, cross-entropy and gradient descent, nothing else."""
+
+SPACE = Space(
+    name="mlp",
+    version=1,
+    suggest=suggest,
+    points=[_BASELINE],
+    epochs_cpu=9,
+    epochs_gpu=27,
+)

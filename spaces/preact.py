@@ -1,0 +1,66 @@
+"""Space `preact`: pre-activation residual networks, with three stages or with four."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from fmnist_models.config import Activation, TrialConfig
+from fmnist_models.preact import PreactConfig
+from spaces.parts import HYSTS, point, suggest_bn_momentum, suggest_stochastic_depth
+from spaces.space import Params, Space, SpaceContext, choose, largest
+from spaces.training import suggest_training
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+LAYOUTS: list[Literal["cifar", "imagenet"]] = ["cifar", "imagenet"]
+ACTIVATIONS: list[Activation] = ["relu", "silu", "mish"]
+DEPTHS = {"cifar": range(8, 51, 6), "imagenet": range(18, 51, 16)}
+WIDTHS = range(1, 9)
+
+
+def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
+    """Sample a pre-activation residual network and how to train it."""
+    return suggest_training(trial, context, "preact", _suggest_model(trial, context))
+
+
+def _suggest_model(trial: BaseTrial, context: SpaceContext) -> PreactConfig:
+    """The deepest and then the widest network of a layout are bounded by what is affordable."""
+    layout = choose(trial, "preact.layout", LAYOUTS)
+    depths = DEPTHS[layout]
+    deepest = largest(
+        depths, lambda d: context.affordable(PreactConfig(layout=layout, depth=d, width=1))
+    )
+    depth = trial.suggest_int(f"preact.{layout}.depth", depths[0], deepest, step=depths.step)
+    widest = largest(
+        WIDTHS, lambda w: context.affordable(PreactConfig(layout=layout, depth=depth, width=w))
+    )
+    return PreactConfig(
+        layout=layout,
+        depth=depth,
+        width=trial.suggest_int("preact.width", WIDTHS[0], widest),
+        activation=choose(trial, "preact.activation", ACTIVATIONS),
+        bn_momentum=suggest_bn_momentum(trial, "preact"),
+        dropout=trial.suggest_float("preact.dropout", 0.0, 0.5),
+        stochastic_depth=suggest_stochastic_depth(trial, "preact"),
+    )
+
+
+_PAPER: Params = {
+    **HYSTS,
+    "layout": "cifar",
+    "cifar.depth": 20,
+    "activation": "relu",
+    "bn_momentum": 0.1,
+    "dropout": 0.0,
+    "stochastic_depth": False,
+}
+
+SPACE = Space(
+    name="preact",
+    version=1,
+    suggest=suggest,
+    points=[point("preact", _PAPER, {"width": 1}), point("preact", _PAPER, {"width": 4})],
+    epochs_cpu=9,
+    epochs_gpu=27,
+)

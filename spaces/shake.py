@@ -1,0 +1,60 @@
+"""Space `shake`: Shake-Shake networks from 8 2x16d to 26 2x96d."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fmnist_models.config import TrialConfig
+from fmnist_models.shake import Mode, ShakeConfig
+from spaces.parts import HYSTS, point, suggest_bn_momentum
+from spaces.space import Params, Space, SpaceContext, choose, largest
+from spaces.training import suggest_training
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+MODES: list[Mode] = ["shake-shake", "shake-keep", "shake-even", "even-shake", "even-even"]
+DEPTHS = range(8, 27, 6)
+WIDTHS = range(16, 97, 16)
+
+
+def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
+    """Sample a Shake-Shake network and how to train it."""
+    return suggest_training(trial, context, "shake", _suggest_model(trial, context))
+
+
+def _suggest_model(trial: BaseTrial, context: SpaceContext) -> ShakeConfig:
+    """The deepest and then the widest network are bounded by what is affordable here."""
+    deepest = largest(DEPTHS, lambda d: context.affordable(ShakeConfig(depth=d, width=WIDTHS[0])))
+    depth = trial.suggest_int("shake.depth", DEPTHS[0], deepest, step=DEPTHS.step)
+    widest = largest(WIDTHS, lambda w: context.affordable(ShakeConfig(depth=depth, width=w)))
+    return ShakeConfig(
+        depth=depth,
+        width=trial.suggest_int("shake.width", WIDTHS[0], widest, step=WIDTHS.step),
+        mode=choose(trial, "shake.mode", MODES),
+        per_image=choose(trial, "shake.per_image", [True, False]),
+        bn_momentum=suggest_bn_momentum(trial, "shake"),
+        dropout=trial.suggest_float("shake.dropout", 0.0, 0.5),
+    )
+
+
+_PAPER: Params = {
+    **HYSTS,
+    "mode": "shake-shake",
+    "per_image": True,
+    "bn_momentum": 0.1,
+    "dropout": 0.0,
+}
+
+SPACE = Space(
+    name="shake",
+    version=1,
+    suggest=suggest,
+    points=[
+        point("shake", _PAPER, {"depth": 8, "width": 16}),
+        point("shake", _PAPER, {"depth": 26, "width": 32}),
+        point("shake", _PAPER, {"depth": 26, "width": 96}),
+    ],
+    epochs_cpu=9,
+    epochs_gpu=27,
+)

@@ -1,0 +1,64 @@
+"""The known-good points are the published networks, and what is sampled can be afforded."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+from optuna.trial import FixedTrial
+
+from fmnist_models.config import ModelConfig, TrialConfig
+from fmnist_models.cost import model_cost
+from fmnist_models.mlp import MlpConfig
+from fmnist_models.mobilenet import MobilenetConfig
+from fmnist_models.vgg import VggConfig
+from spaces import SpaceContext, get_space
+from spaces.cnn import layers
+
+
+def points(name: str) -> list[TrialConfig]:
+    space = get_space(name)
+    return [space.suggest(FixedTrial(dict(p)), SpaceContext(epochs=1)) for p in space.points]
+
+
+def test_the_points_of_cnn_are_the_published_networks() -> None:
+    stacks = {str(c.model.model_dump()["layers"]): c.model for c in points("cnn")}
+    counts = {stack: model_cost(model).parameters for stack, model in stacks.items()}
+    assert counts == {
+        "(32, 32, 'P', 'D', 64, 64, 'P', 'D')": 468_074,
+        "(32, 32, 'D', 64, 'P', 'D', 128, 128, 256, 'P', 'D')": 7_001_194,
+        "(32, 'P', 'D', 64, 'P', 'D')": 582_026,
+        "(64, 64, 'P', 'D', 128, 128, 'P', 'D')": 4_458_826,
+        "(64, 64, 'P', 'D', 128, 128, 'P', 'D', 256, 256, 'P', 'D')": 4_427_082,
+        "(64, 64, 'P', 'D', 128, 128, 'P', 'D', 256, 256, 'P', 'D', 512, 512, 'P', 'D')": 7_050_570,
+    }
+
+
+def test_the_first_points_of_the_others_are_the_published_networks() -> None:
+    assert points("mlp")[0].model == MlpConfig(depth=1, width=128)
+    assert points("vgg")[0].model == VggConfig(depth=11, dropout=0.5)
+    mobilenet = points("mobilenet")[0]
+    assert mobilenet.model == MobilenetConfig(version="v1", resolution=56, dropout=0.25)
+    assert mobilenet.augmentation.flip
+
+
+def test_channels_of_a_stack_double_and_end_at_512() -> None:
+    assert layers(2, 1, 16, widen=True) == (32, "P", "D", 128, "P", "D")
+    numbers = [n for n in layers(4, 2, 64, widen=True) if isinstance(n, int)]
+    assert numbers == [64, 128, 256, 512, 512, 512, 512, 512]
+
+
+LIMITS = {"mlp": 500_000, "cnn": 20_000_000, "vgg": 20_000_000, "mobilenet": 10_000_000}
+
+
+def below(model: ModelConfig) -> bool:
+    return model_cost(model).macs <= LIMITS[model.family]
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_nothing_is_sampled_that_cannot_be_afforded(name: str) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    macs = []
+    for _ in range(10):
+        config = get_space(name).suggest(study.ask(), SpaceContext(1, affordable=below))
+        macs.append(model_cost(config.model).macs)
+    assert LIMITS[name] / 4 < max(macs) <= LIMITS[name]
