@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from statistics import mean
 
 import optuna
-from optuna.trial import FixedTrial
 
 from fmnist_models.config import ModelConfig, TrialConfig
 from fmnist_models.cost import CostModel, calibrate, model_cost
@@ -72,7 +71,7 @@ def choose_probes(space: Space) -> list[TrialConfig]:
     """
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     context = SpaceContext(epochs=1)
-    found = [space.suggest(FixedTrial(dict(point)), context) for point in space.points]
+    found = [space.configure(point, context) for point in space.points]
     found += [space.suggest(study.ask(), context) for _ in range(SAMPLES)]
     work = {config: math.log(model_cost(config.model).macs) for config in found}
     least = min(work.values())
@@ -136,7 +135,7 @@ def estimate(
     seconds = mean(
         machine.trial_epoch_seconds(space.suggest(study.ask(), context)) for _ in range(SAMPLES)
     )
-    reference = space.suggest(FixedTrial(dict(space.points[0])), SpaceContext(plan.epochs))
+    reference = space.configure(next(iter(space.points)), SpaceContext(plan.epochs))
     points = min(points, trials)
     epochs = points * plan.epochs + (trials - points) * expected_epochs(plan, early_stopping)
     total = epochs * seconds / plan.concurrency

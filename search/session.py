@@ -22,6 +22,7 @@ from optuna.trial import TrialState
 
 from fmnist_models.config import Config, TrialConfig
 from fmnist_models.metrics import EpochMetrics
+from fmnist_models.schedules import out_of_patience
 from search.schedulers import Decision, TrialScheduler
 from search.study import HEARTBEAT_SECONDS, KNOWN_GOOD, RETRY_OF, finished, give_up
 from spaces import Space, SpaceContext
@@ -47,6 +48,16 @@ class LiveTrial:
     config: TrialConfig
     known_good: bool = False
     last: EpochMetrics | None = None
+    accuracies: tuple[float, ...] = ()
+
+    @property
+    def ending(self) -> str | None:
+        """Why a trial with these epochs is COMPLETE, or None if it is not yet."""
+        if self.last and self.last.epoch >= self.config.epochs:
+            return "all epochs done"
+        if out_of_patience(self.accuracies, self.config.patience):
+            return f"no better in the last {self.config.patience} epochs (patience)"
+        return None
 
 
 @dataclass(frozen=True)
@@ -170,7 +181,7 @@ class SearchSession:
         return config
 
     def report(self, number: int, metrics: EpochMetrics) -> Decision | None:
-        """Record an epoch and say how the trial goes on; None after its last epoch.
+        """Record an epoch and say how the trial goes on; None when it is COMPLETE.
 
         A trial that is not running (any more) is told to stop and nothing is recorded.
         """
@@ -190,16 +201,17 @@ class SearchSession:
         """As `report`; raises UpdateFinishedTrialError if another driver has ended the trial."""
         trial, live = self._live[number]
         trial.report(accuracy, metrics.epoch)
+        live = replace(live, last=metrics, accuracies=(*live.accuracies, accuracy))
         with self._lock:
-            self._live[number] = trial, replace(live, last=metrics)
+            self._live[number] = trial, live
         self.epochs_trained += 1
         name = self.study.study_name
         row = EpochRow(
             study_name=name, number=number, launch_id=self.launch_id, **metrics.model_dump()
         )
-        if metrics.epoch >= live.config.epochs:
+        if live.ending:
             self.database.add_epoch(row)
-            self._end(number, TrialState.COMPLETE, accuracy, "all epochs done")
+            self._end(number, TrialState.COMPLETE, accuracy, live.ending)
             return None
         decision = self._decide(live, metrics.epoch, accuracy)
         self.database.record_epoch(

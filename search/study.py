@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import optuna
 import psutil
 from optuna.exceptions import ExperimentalWarning
-from optuna.trial import FixedTrial, FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 from pydantic import JsonValue
 
 from search.errors import UsageError
@@ -85,15 +85,10 @@ def check_identity(name: str, known: dict[str, JsonValue], wanted: dict[str, Jso
 
 def enqueue_points(study: optuna.Study, space: Space, context: SpaceContext) -> int:
     """Queue the space's known-good points that are affordable here; how many were left out."""
-    left_out = 0
-    for index, point in enumerate(space.points):
-        model = space.suggest(FixedTrial(dict(point)), SpaceContext(context.epochs)).model
-        if context.affordable(model):
-            attributes = {KNOWN_GOOD: index}
-            study.enqueue_trial(dict(point), user_attrs=attributes, skip_if_exists=True)
-        else:
-            left_out += 1
-    return left_out
+    points = space.affordable_points(context)
+    for name, point in points.items():
+        study.enqueue_trial(dict(point), user_attrs={KNOWN_GOOD: name}, skip_if_exists=True)
+    return len(space.points) - len(points)
 
 
 def start_launch(

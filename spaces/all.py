@@ -24,7 +24,12 @@ SPACE = Space(
     name="all",
     version=1,
     suggest=suggest,
-    points=[{"all.space": name, **get_space(name).points[0]} for name in NAMES],
+    points={
+        f"{name}/{point}": {"all.space": name, **params}
+        for name in NAMES
+        for point, params in get_space(name).points.items()
+    },
     epochs_cpu=9,
     epochs_gpu=27,
+    one_point_per="all.space",
 )

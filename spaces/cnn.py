@@ -177,6 +177,7 @@ _AMSGRAD: Params = {
     "lr_schedule": "step",
     "step.drops": 1,
     "step.gamma": 0.1,
+    "patience": 10,
 }
 """As the author of SixConv2dNet trained; the step falls in the middle of however many epochs."""
 
@@ -222,7 +223,14 @@ SPACE = Space(
     name="cnn",
     version=1,
     suggest=suggest,
-    points=[KAGGLE, TWO, FOUR, SIX, EIGHT, VGG_LIKE],
+    points={
+        "two": TWO,
+        "four": FOUR,
+        "six": SIX,
+        "eight": EIGHT,
+        "vgg-like": VGG_LIKE,
+        "kaggle": KAGGLE,
+    },
     epochs_cpu=9,
     epochs_gpu=27,
 )

@@ -66,10 +66,10 @@ SPACE = Space(
     name="convnext",
     version=1,
     suggest=suggest,
-    points=[
-        point("convnext", _PAPER, {"depth": 1, "width": 32}),
-        point("convnext", _PAPER, {"depth": 2, "width": 64}),
-    ],
+    points={
+        "w32": point("convnext", _PAPER, {"depth": 1, "width": 32}),
+        "w64": point("convnext", _PAPER, {"depth": 2, "width": 64}),
+    },
     epochs_cpu=9,
     epochs_gpu=27,
 )

@@ -52,10 +52,10 @@ SPACE = Space(
     name="densenet",
     version=1,
     suggest=suggest,
-    points=[
-        point("densenet", _PAPER, {"depth": 28}),
-        point("densenet", _PAPER, {"depth": 100}),
-    ],
+    points={
+        "bc-28-12": point("densenet", _PAPER, {"depth": 28}),
+        "bc-100-12": point("densenet", _PAPER, {"depth": 100}),
+    },
     epochs_cpu=9,
     epochs_gpu=27,
 )

@@ -68,7 +68,7 @@ SPACE = Space(
     name="mobilenet",
     version=1,
     suggest=suggest,
-    points=[_V1],
+    points={"v1-56": _V1},
     epochs_cpu=9,
     epochs_gpu=27,
 )

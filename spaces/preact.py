@@ -60,7 +60,10 @@ SPACE = Space(
     name="preact",
     version=1,
     suggest=suggest,
-    points=[point("preact", _PAPER, {"width": 1}), point("preact", _PAPER, {"width": 4})],
+    points={
+        "preact-20-w1": point("preact", _PAPER, {"width": 1}),
+        "preact-20-w4-cutout": point("preact", _PAPER, {"width": 4}),
+    },
     epochs_cpu=9,
     epochs_gpu=27,
 )

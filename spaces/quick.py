@@ -64,7 +64,7 @@ SPACE = Space(
     name="quick",
     version=1,
     suggest=suggest,
-    points=[_SGD, {**_SGD, "quick.width": 32}],
+    points={"quick-2-16": _SGD, "quick-2-32": {**_SGD, "quick.width": 32}},
     epochs_cpu=9,
     epochs_gpu=27,
 )

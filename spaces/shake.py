@@ -50,11 +50,14 @@ SPACE = Space(
     name="shake",
     version=1,
     suggest=suggest,
-    points=[
-        point("shake", _PAPER, {"depth": 8, "width": 16}),
-        point("shake", _PAPER, {"depth": 26, "width": 32}),
-        point("shake", _PAPER, {"depth": 26, "width": 96}),
-    ],
+    points={
+        "shake-8-2x16d": point("shake", _PAPER, {"depth": 8, "width": 16}),
+        "shake-26-2x32d": point("shake", _PAPER, {"depth": 26, "width": 32}),
+        "shake-26-2x96d-cutout": point("shake", _PAPER, {"depth": 26, "width": 96}),
+        "shake-26-2x96d-cutout-sam": point(
+            "shake", _PAPER, {"depth": 26, "width": 96, "sam": True, "sam.rho": 0.02}
+        ),
+    },
     epochs_cpu=9,
     epochs_gpu=27,
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from fmnist_models.config import ModelConfig, TrialConfig
+from fmnist_models.families import known
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -35,20 +36,40 @@ class Space:
     """A registered search space.
 
     `version` changes with any change of the distributions: a study keeps to one version.
-    `points` are known-good parameters, tried first, which need not name the ingredients of training
-    that they leave off: see `completed`. `epochs_cpu` and `epochs_gpu` are the default
-    number of epochs of a trial.
+    `points` are known-good parameters by name, tried first, which need not name the ingredients of
+    training that they leave off: see `completed`. `one_point_per` names a parameter of which each
+    value has several points: only the last that is affordable is tried. `epochs_cpu` and
+    `epochs_gpu` are the default number of epochs of a trial.
     """
 
     name: str
     version: int
     suggest: Callable[[BaseTrial, SpaceContext], TrialConfig]
-    points: Sequence[Params]
+    points: Mapping[str, Params]
     epochs_cpu: int
     epochs_gpu: int
+    one_point_per: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "points", [completed(point) for point in self.points])
+        points = {name: completed(point) for name, point in self.points.items()}
+        object.__setattr__(self, "points", points)
+
+    def configure(self, point: str, context: SpaceContext) -> TrialConfig:
+        """The configuration of a known-good point; raises ConfigError on an unknown name."""
+        from optuna.trial import FixedTrial
+
+        params = self.points[known(point, self.points, f"point of space {self.name!r}")]
+        return self.suggest(FixedTrial(dict(params)), context)
+
+    def affordable_points(self, context: SpaceContext) -> dict[str, Params]:
+        """The known-good points to try first where only so much is affordable, by name."""
+        found: dict[object, str] = {}
+        for name, point in self.points.items():
+            config = self.configure(name, SpaceContext(context.epochs))
+            sam = config.regularization.sam_rho > 0
+            if (context.affordable_twice if sam else context.affordable)(config.model):
+                found[point[self.one_point_per] if self.one_point_per else name] = name
+        return {name: self.points[name] for name in found.values()}
 
 
 OFF: Params = {
@@ -56,6 +77,7 @@ OFF: Params = {
     "mixing": "none",
     "clip_norm": 0.0,
     "decay_vectors": False,
+    "patience": 0,
     "sam": False,
     "loss": "cross_entropy",
 }

@@ -2,8 +2,7 @@
 
 Every axis is in every space, but for the five classical optimizers of CLASSICAL: a space asks for
 them by `optimizers=EVERY_OPTIMIZER`, as those do that repeat the comparisons of the project's
-sources; elsewhere they would only take trials from what wins. Early stopping by patience is no
-axis: the scheduler's work. SAM doubles an epoch's cost, which `SpaceContext.affordable_twice`
+sources; elsewhere they would only take trials from what wins. SAM doubles an epoch's cost, which `SpaceContext.affordable_twice`
 bounds. Whatever belongs to one choice (a learning rate, a margin) has its choice in its name.
 """
 
@@ -100,6 +99,7 @@ def suggest_training(
         batch_size=trial.suggest_categorical(f"{prefix}.batch_size", [64, 128, 256, 512]),
         epochs=context.epochs,
         seed=context.seed,
+        patience=trial.suggest_categorical(f"{prefix}.patience", [0, 3, 10]),
     )
 
 
@@ -170,7 +170,7 @@ def _suggest_regularization(
     """One average at most, and none where the optimizer `averages`; SAM where it is allowed."""
     values: dict[str, Any] = {
         "label_smoothing": trial.suggest_float(f"{prefix}.label_smoothing", 0.0, 0.2),
-        "clip_norm": trial.suggest_categorical(f"{prefix}.clip_norm", [0.0, 1.0, 5.0]),
+        "clip_norm": trial.suggest_categorical(f"{prefix}.clip_norm", [0.0, 1.0, 5.0, 20.0]),
         "decay_vectors": trial.suggest_categorical(f"{prefix}.decay_vectors", [False, True]),
     }
     if not averages:

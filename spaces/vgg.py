@@ -61,10 +61,15 @@ SPACE = Space(
     name="vgg",
     version=1,
     suggest=suggest,
-    points=[
-        _VGG_11,
-        {**_VGG_11, "vgg.batch_norm": True, "vgg.bn_momentum": 0.1, "vgg.width": 16},
-    ],
+    points={
+        "vgg-11-bn-w16": {
+            **_VGG_11,
+            "vgg.batch_norm": True,
+            "vgg.bn_momentum": 0.1,
+            "vgg.width": 16,
+        },
+        "vgg-11": _VGG_11,
+    },
     epochs_cpu=9,
     epochs_gpu=27,
 )

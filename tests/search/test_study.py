@@ -146,7 +146,7 @@ def test_a_killed_driver_that_nobody_collects_is_dead(database: Database) -> Non
 
 def test_a_driver_that_died_while_asking_loses_no_known_good_point(database: Database) -> None:
     study = open_study(database, SETTINGS, IDENTITY)
-    point = dict(get_space("quick").points[0])
+    point = dict(get_space("quick").points["quick-2-16"])
     study.enqueue_trial(point)
     asked = study.ask()
     asked.suggest_categorical("quick.batch_norm", [True, False])

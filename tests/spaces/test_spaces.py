@@ -119,7 +119,7 @@ def suggest_point(space: Space, point: spaces.space.Params) -> tuple[BaseTrial, 
 @every_space
 def test_every_point_is_taken_as_it_is(name: str) -> None:
     space = get_space(name)
-    for point in space.points:
+    for point in space.points.values():
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Optuna only warns of a value out of range
             trial, config = suggest_point(space, point)
@@ -129,13 +129,13 @@ def test_every_point_is_taken_as_it_is(name: str) -> None:
 
 
 def test_a_point_out_of_range_would_be_noticed() -> None:
-    point = {**get_space("wrn").points[0], "wrn.dropout": 0.5}
+    point = {**get_space("wrn").points["wrn-10-1"], "wrn.dropout": 0.5}
     with pytest.warns(UserWarning, match=r"wrn\.dropout .*out of range"):
         suggest_point(get_space("wrn"), point)
 
 
 def test_the_points_of_wrn_are_the_networks_they_are_named_for() -> None:
-    models = [suggest_point(get_space("wrn"), p)[1].model for p in get_space("wrn").points]
+    models = [get_space("wrn").configure(p, CONTEXT).model for p in get_space("wrn").points]
     sizes = [(m.depth, m.width) for m in models if isinstance(m, WrnConfig)]
     assert sizes == [(10, 1), (16, 1), (16, 4), (28, 10), (40, 4)]
     assert model_cost(models[3]).parameters == 36_478_906
