@@ -136,14 +136,14 @@ def _run(launch: Launch, signals: Signals) -> SearchSession | None:
 def _announce(launch: Launch, machine: Machine, context: SpaceContext, before: int) -> Clock:
     """Queue the known-good points; say on what the search will run, how, and how long."""
     plan, settings, data = launch.plan, launch.settings, machine.dataset
-    left_out = enqueue_points(launch.study, launch.space, context)
+    points, left_out = enqueue_points(launch.study, launch.space, context)
     expected = estimate(
         launch.space,
         machine,
         plan,
         context,
         settings.trials - before,
-        points=0 if before else len(launch.space.points) - left_out,
+        points=0 if before else points,
         early_stopping=settings.scheduler != "fifo",
     )
     launch.say(

@@ -58,7 +58,7 @@ class Space:
         """The configuration of a known-good point; raises ConfigError on an unknown name."""
         from optuna.trial import FixedTrial
 
-        params = self.points[known(point, self.points, f"point of space {self.name!r}")]
+        params = self.points[known(point, self.points, f"{self.name} point")]
         return self.suggest(FixedTrial(dict(params)), context)
 
     def affordable_points(self, context: SpaceContext) -> dict[str, Params]:
