@@ -232,7 +232,7 @@ def report(done: dict[str, Any], seeds: int, out: Path) -> str:
         "differences are taken seed by seed. One score has a standard error of 0.3 points, so that "
         "a difference under its own deviation says nothing. So few epochs of so small a net punish "
         "whatever makes the task harder: "
-        "see recipes in the literature for what the same ingredient is worth in long runs.\n",
+        "what the same ingredient is worth in a long run of a large net is another question.\n",
         f"The base itself: {spread(base)}.",
     ]
     for group, changes in CHANGES.items():
