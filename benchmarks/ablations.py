@@ -27,7 +27,7 @@ from fmnist_models.fetch import find_data
 from fmnist_models.files import write_atomically
 from fmnist_models.precision import choose_precision, set_threads
 
-IMAGES, EPOCHS = 20_000, 8
+IMAGES, EPOCHS = 10_000, 8
 TUNING_SEED = 1000
 BASE: dict[str, Any] = {
     "model": {"family": "quick", "width": 16, "depth": 1},
@@ -259,8 +259,8 @@ def norm_lines(done: dict[str, Any], seeds: int) -> list[str]:
     ]
     text = (
         "Three convolutions of 16, 32 and 64 channels (`cnn`), trained as the base; validation "
-        "accuracy by learning rate (10.00: diverged). The effects that "
-        "arXiv:1502.03167 names: larger learning rates work, and a bias in front of it is of no use."
+        "accuracy by learning rate (10.00: diverged). The effects that arXiv:1502.03167 names: "
+        "larger learning rates work, and a bias in front of it is of no use."
     )
     header = ["batch norm", *[f"lr {lr}" for lr in NORM_LRS]]
     return ["\n## Batch norm\n", text + "\n", table(header, rows)]

@@ -5,7 +5,8 @@ r"""Every known-good point of every space, trained on real data here, beside wha
 Each point is trained on one core for about so many minutes: on as many of the 50,000 training
 images, and for as many epochs, as that allows, and never on fewer than two epochs of 1,024. What
 was run stands beside what came of it: a network that takes hours is shown to run, not to be good.
-The test set is not touched. Writes OUT.json after every point and goes on from it; OUT.md at the end.
+The test set is not touched. Writes OUT.json after every point and goes on from it; OUT.md at the
+end.
 """
 
 from __future__ import annotations
@@ -153,12 +154,12 @@ def report(done: dict[str, Any], minutes: float, out: Path) -> str:
     facts = machine(["torch"])
     return f"""# Every known-good point, trained here
 
-`python -m benchmarks.baselines --out {out} --minutes {minutes:g}`: one thread of {facts["processor"]},
-torch {facts["torch"]}, one run each with seed 0. *Ours* is validation accuracy in per cent after the last epoch
-with its 95 % interval; the claim is the source's own, on the test set unless said otherwise, after
-the epochs that its authors give. The two can only be compared where *epochs x images* comes near
-to 50,000 images many times over; for the large networks, of which this machine trains a few images a
-second, the row shows that they run, and no more.
+`python -m benchmarks.baselines --out {out} --minutes {minutes:g}`: one thread
+of {facts["processor"]}, torch {facts["torch"]}, one run each with seed 0. *Ours* is validation
+accuracy in per cent after the last epoch with its 95 % interval; the claim is the source's own, on
+the test set unless said otherwise, after the epochs that its authors give. The two can only be
+compared where *epochs x images* comes near to 50,000 images many times over; for the large
+networks, of which this machine trains a few images a second, the row shows that they run, no more.
 
 {table(header, rows)}
 """
