@@ -18,7 +18,7 @@ from fmnist_models.precision import choose_precision, default_device, gpu_count
 from search.arguments import storage_default
 from search.display import Clock, Display
 from search.errors import Interrupted, NoResultError, SurroundingsError, as_search_error
-from search.estimate import Machine, affordable, estimate, measure
+from search.estimate import Machine, affordable, estimate, longest_epoch, measure
 from search.export import export_beside
 from search.messages import WorkerSettings
 from search.plan import SearchPlan, available_cpus, environment, make_plan, study_identity
@@ -156,10 +156,12 @@ def _announce(launch: Launch, machine: Machine, context: SpaceContext, before: i
         f"{duration(expected.reference_seconds)}, "
         f"a mean one {duration(expected.mean_epoch_seconds)}"
     )
-    if plan.max_epoch_seconds:
+    limit = longest_epoch(machine, plan)
+    if limit:
+        why = "--max-epoch-time" if limit == plan.max_epoch_seconds else "--time-budget"
         launch.say(
-            f"epochs longer than {duration(plan.max_epoch_seconds)} are not started "
-            f"(--max-epoch-time); known-good points left out for that: {left_out}"
+            f"epochs longer than {duration(limit)} are not started "
+            f"({why}); known-good points left out for that: {left_out}"
         )
     budget = settings.time_budget_seconds
     ends = f", ends after {duration(budget)} at the latest" if budget else ""

@@ -16,13 +16,20 @@ from search.settings import SearchSettings
 from spaces import Space
 
 CPU_MAX_EPOCH_SECONDS = 120.0
+TRIALS_IN_BUDGET = 3
+"""So many trials, one after another, shall fit into a time budget."""
 WORKER_MEMORY_BYTES = 1_500_000_000
 """An allowance for a worker: a search with two took 3.0 to 4.1 GB in all (results/README.md)."""
 PACKAGES = ("torch", "torchvision", "optuna", "ray", "sqlalchemy", "numpy")
 
 
 class SearchPlan(Config):
-    """What a launch will do: settings without a None that matters."""
+    """What a launch will do: settings without a None that matters.
+
+    No epoch longer than `max_epoch_seconds` is started, nor, but for the smallest networks, one
+    that is longer than `budget_epoch_seconds`: with a time budget, several trials shall be able to
+    run all their epochs one after another.
+    """
 
     epochs: int
     grace_period: int
@@ -32,6 +39,7 @@ class SearchPlan(Config):
     cpus_per_trial: float
     gpus_per_trial: float
     max_epoch_seconds: float | None
+    budget_epoch_seconds: float | None
 
 
 def make_plan(
@@ -67,7 +75,15 @@ def make_plan(
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
         max_epoch_seconds=limit or None,
+        budget_epoch_seconds=_budget_epoch_seconds(settings, epochs),
     )
+
+
+def _budget_epoch_seconds(settings: SearchSettings, epochs: int) -> float | None:
+    """See `SearchPlan`; whoever says how long an epoch may take is taken at his word."""
+    if settings.time_budget_seconds is None or settings.max_epoch_seconds is not None:
+        return None
+    return settings.time_budget_seconds / (TRIALS_IN_BUDGET * epochs)
 
 
 def _fitting(cpus: float, cpus_per_trial: float, gpus: float, gpus_per_trial: float) -> int:

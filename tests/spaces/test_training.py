@@ -49,6 +49,7 @@ def test_every_ingredient_is_sampled_on_and_off(part: str) -> None:
         assert len(found) > 1, name
         if name != "label_smoothing":
             assert field.default in found, name
+    assert {c.patience for c in many()} == {0, 3, 10}
     assert {c.loss.kind for c in many()} == {"cross_entropy", "arcface", "sphereface"}
     assert {c.lr_schedule.kind for c in many()} == {
         "constant",
@@ -80,6 +81,7 @@ def test_a_point_is_completed_by_what_is_off() -> None:
         "a.b.policy": "none",
         "a.b.clip_norm": 0.0,
         "a.b.decay_vectors": False,
+        "a.b.patience": 0,
         "a.b.sam": False,
         "a.b.loss": "cross_entropy",
         "a.b.sgd.nesterov": True,
