@@ -23,7 +23,7 @@ PROBE_RANGE = 12.0
 PROBE_BATCH = 128
 START_SECONDS = 12.0
 """From the start of Ray to the first trial's first batch: an allowance, not measured alone."""
-SAMPLES = 40
+SAMPLES = 24
 """Random configurations to choose probes from, and to average the duration over."""
 
 
