@@ -232,8 +232,8 @@ def report(done: dict[str, Any], seeds: int, out: Path) -> str:
     header = ["", f"validation accuracy, {seeds} seeds", "difference from the base"]
     about = [
         f"`python -m benchmarks.ablations --out {out}`: one change at a time of the base, a "
-        f"`quick` net of width 16 and depth 1 ({EPOCHS} epochs of {IMAGES:,} images, SGD with Nesterov "
-        "momentum, lr 0.2, linear schedule, flips, shifts of 1 pixel, EMA 0.99).",
+        f"`quick` net of width 16 and depth 1 ({EPOCHS} epochs of {IMAGES:,} images, SGD with "
+        "Nesterov momentum, lr 0.2, linear schedule, flips, shifts of 1 pixel, EMA 0.99).",
         f"Per cent of the 10,000 validation images; mean +- standard deviation of {seeds} seeds; "
         "differences are taken seed by seed. One score has a standard error of 0.3 points, so that "
         "a difference under its own deviation says nothing. So few epochs of so small a net punish "
