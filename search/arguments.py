@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from search.settings import DEFAULT_STORAGE, parse_duration
+from search.settings import DEFAULT_STORAGE
+from search.units import parse_duration, parse_size
 from spaces import SPACES
 from spaces.catalog import CatalogEntry, read_catalog
 
@@ -52,5 +53,13 @@ def seconds(text: str) -> float:
     """An argument type: a duration such as 90s, 30m or 1h30m, in seconds."""
     try:
         return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def size(text: str) -> int:
+    """An argument type: a size such as 500MB or 2GB, in bytes."""
+    try:
+        return parse_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None

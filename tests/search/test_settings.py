@@ -3,8 +3,9 @@
 import pytest
 
 from search.errors import UsageError
-from search.settings import DEFAULT_STORAGE, make_settings, parse_duration
+from search.settings import DEFAULT_STORAGE, make_settings
 from search.text import duration, percent
+from search.units import parse_duration, parse_size
 
 GOOD = {"space": "quick", "trials": 3, "study": "s"}
 
