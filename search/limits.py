@@ -27,9 +27,7 @@ def available_cpus(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> in
 
 def available_memory(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
     """Bytes of host memory that can still be taken: by the machine and by the container."""
-    free = [
-        room for folder in _groups(cgroups, membership) for room in _memory_room(folder) if room > 0
-    ]
+    free = [room for folder in _groups(cgroups, membership) for room in _memory_room(folder)]
     return min([psutil.virtual_memory().available, *free])
 
 
@@ -67,7 +65,7 @@ def _memory_room(folder: Path) -> Iterator[int]:
         pair for line in _text(folder / "memory.stat").splitlines() if len(pair := line.split()) == 2
     )
     cached = statistics.get("inactive_file" if version2 else "total_inactive_file", "0")
-    yield int(limit) - int(used) + int(cached)
+    yield max(0, int(limit) - int(used) + int(cached))
 
 
 def _text(path: Path) -> str:
