@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fmnist_models.config import Config
 from fmnist_models.precision import Precision
 
-METRICS, FAILURE = "metrics", "failure"
-"""The keys of a worker's result: an `EpochMetrics` as a dictionary, or a reason."""
+METRICS, RESUMED, FAILURE = "metrics", "resumed", "failure"
+"""The keys of a worker's result: an `EpochMetrics` as a dictionary, the epochs that a checkpoint
+held (`{"epochs": [...]}`), or a `Failure` as a dictionary."""
+
+FailureKind = Literal["raised", "diverged", "out_of_memory", "hung", "worker_died", "bad_report"]
+
+
+class Failure(Config):
+    """Why a trial failed; of `reason` the first line is short, a traceback may follow."""
+
+    kind: FailureKind
+    reason: str
 
 
 class WorkerSettings(Config):
@@ -17,3 +29,5 @@ class WorkerSettings(Config):
     device: str
     precision: Precision
     threads: int
+    checkpoint_dir: str | None = None
+    memory_limit_bytes: int | None = None

@@ -13,12 +13,12 @@ from typing import Any
 
 from ray.tune import Trainable
 
-from fmnist_models.config import TrialConfig
 from fmnist_models.data import Dataset, load_search_data
 from fmnist_models.engine import Trainer
 from fmnist_models.errors import DivergedError
 from fmnist_models.precision import set_threads
-from search.messages import FAILURE, METRICS, WorkerSettings
+from search.messages import FAILURE, METRICS, Failure, WorkerSettings
+from search.session import StartedTrial
 
 
 @lru_cache(maxsize=1)
@@ -34,21 +34,21 @@ class TrialWorker(Trainable):
     short).
     """
 
-    def setup(self, config: dict[str, Any]) -> None:
-        """Called by Ray for the first trial of this worker."""
-        self._failure: str | None = None
+    def setup(self, config: dict[str, Any], dataset: Dataset | None = None) -> None:
+        """Called by Ray for the first trial of this worker; `dataset` where it came through Ray."""
+        self._failure = Failure(kind="raised", reason="not set up")
         self._trainer: Trainer | None = None  # let go of the last one before the next is built
         try:
             settings = WorkerSettings.model_validate_json(config["settings"])
             set_threads(settings.threads)
             self._trainer = Trainer(
-                TrialConfig.model_validate_json(config["trial"]),
-                _load(settings.data_dir, settings.train_samples),
+                StartedTrial.model_validate_json(config["trial"]).config,
+                dataset or _load(settings.data_dir, settings.train_samples),
                 device=settings.device,
                 precision=settings.precision,
             )
         except Exception as error:  # a broken trial must not break its worker
-            self._failure = _reason(error)
+            self._failure = _failure_of(error)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Called by Ray for every further trial: the same process goes on."""
@@ -58,19 +58,20 @@ class TrialWorker(Trainable):
     def step(self) -> dict[str, Any]:
         """Train one epoch."""
         if self._trainer is None:
-            return {FAILURE: self._failure or "not set up"}
+            return {FAILURE: self._failure.model_dump()}
         try:
             return {METRICS: self._trainer.run_epoch().model_dump()}
         except Exception as error:
-            return {FAILURE: _reason(error)}
+            return {FAILURE: _failure_of(error).model_dump()}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Ray may ask at any time; a trial that is interrupted starts anew, so nothing is kept."""
 
 
-def _reason(error: Exception) -> str:
+def _failure_of(error: Exception) -> Failure:
     """Why a trial failed: one line, and the traceback where it is not the configuration's fault."""
     if isinstance(error, DivergedError):
-        return f"diverged: {error}"
+        return Failure(kind="diverged", reason=f"diverged: {error}")
     name = type(error).__name__
-    return f"{name}: {error}\n{''.join(traceback.format_exception(error))}"
+    text = f"{name}: {error}\n{''.join(traceback.format_exception(error))}"
+    return Failure(kind="raised", reason=text)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import optuna
@@ -23,6 +24,7 @@ from optuna.trial import TrialState
 from fmnist_models.config import Config, TrialConfig
 from fmnist_models.metrics import EpochMetrics
 from fmnist_models.schedules import out_of_patience
+from search.messages import Failure
 from search.schedulers import Decision, TrialScheduler
 from search.study import HEARTBEAT_SECONDS, KNOWN_GOOD, RETRY_OF, finished, give_up
 from spaces import Space, SpaceContext
@@ -34,10 +36,16 @@ MOST_FAILURES = 10
 
 
 class StartedTrial(Config):
-    """A trial to be trained: its number in the study and its configuration."""
+    """A trial to be trained: its number, configuration, and how to go on where one stopped.
+
+    `resume_from`: numbers of the trials, newest first, whose checkpoint may be gone on from;
+    `micro_batches`: the parts in which each step's batch is processed.
+    """
 
     number: int
     config: TrialConfig
+    resume_from: tuple[int, ...] = ()
+    micro_batches: int = 1
 
 
 @dataclass(frozen=True)
@@ -159,7 +167,8 @@ class SearchSession:
             self._live[trial.number] = trial, LiveTrial(trial.number, config, known_good)
         if not self.context.affordable(config.model):
             # Queued on another day, or by someone with more time.
-            self.fail(trial.number, "too slow: an epoch would take longer than --max-epoch-time")
+            reason = "too slow: an epoch would take longer than --max-epoch-time"
+            self.fail(trial.number, Failure(kind="raised", reason=reason))
             return self.next_trial()
         return StartedTrial(number=trial.number, config=config)
 
@@ -187,7 +196,8 @@ class SearchSession:
         """
         accuracy = metrics.val_accuracy
         if accuracy is None:
-            self.fail(number, "it reported no validation accuracy")
+            reason = "it reported no validation accuracy"
+            self.fail(number, Failure(kind="bad_report", reason=reason))
         elif number in self._live:
             try:
                 return self._take_in(number, metrics, accuracy)
@@ -232,11 +242,18 @@ class SearchSession:
             return decision.model_copy(update={"action": "continue", "reason": reason})
         return decision
 
-    def fail(self, number: int, reason: str) -> None:
+    def resume(self, number: int, epochs: Sequence[EpochMetrics]) -> Decision | None:
+        """Take in the epochs of the checkpoint that a trial goes on from, as its own."""
+        decision = None
+        for metrics in epochs:
+            decision = self.report(number, metrics)
+        return decision
+
+    def fail(self, number: int, failure: Failure) -> None:
         """End a trial as FAIL with the reason; the search goes on."""
         if number in self._live:
             try:
-                self._end(number, TrialState.FAIL, None, reason)
+                self._end(number, TrialState.FAIL, None, failure.reason)
             except UpdateFinishedTrialError:
                 self._lose(number)
 
