@@ -115,7 +115,7 @@ class Trainer:
         refresh_norms(model, lambda m: _feed(m, images, mean, std, self.precision))
 
     @property
-    def best_model(self) -> nn.Module:
+    def averaged_model(self) -> nn.Module:
         """The network that is scored and kept: the averaged one where averaging is on."""
         return self.average.average
 
@@ -217,7 +217,7 @@ class Trainer:
             return None
         dataset = self.dataset
         logits = predict(
-            self.best_model, self.validation, dataset.mean, dataset.std, self.precision
+            self.averaged_model, self.validation, dataset.mean, dataset.std, self.precision
         )
         loss = cross_entropy(logits, self.validation.labels)
         hits = logits.argmax(1) == self.validation.labels
