@@ -19,8 +19,9 @@ from fmnist_models.config import (
     TrialConfig,
 )
 from fmnist_models.data import Dataset, Images
-from fmnist_models.engine import EVALUATION_BATCH, Trainer, predict
+from fmnist_models.engine import Trainer
 from fmnist_models.errors import ConfigError, DivergedError
+from fmnist_models.inference import EVALUATION_BATCH, predict
 from fmnist_models.precision import Precision
 from fmnist_models.quick import QuickConfig
 from fmnist_models.schedules import lr_factor
