@@ -64,9 +64,9 @@ def train(
         epochs.append(metrics)
         _checkpoint(trainer, folder, dataset.digest, epochs)
         say(_line(metrics, config.epochs))
-    if not all(torch.isfinite(p).all() for p in trainer.best_model.parameters()):
+    if not all(torch.isfinite(p).all() for p in trainer.averaged_model.parameters()):
         raise DivergedError("the weights stopped being finite in the last epoch; lower the lr")
-    save_model(folder, trainer.best_model, config, Header.of(dataset))
+    save_model(folder, trainer.averaged_model, config, Header.of(dataset))
     save_metrics(
         folder,
         ModelMetrics(

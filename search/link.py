@@ -14,8 +14,8 @@ from pydantic import Field, ValidationError
 
 from fmnist_models.config import Config, explain
 from fmnist_models.metrics import EpochMetrics
-from search.messages import FAILURE, METRICS, RESUMED, Failure, FailureKind
-from search.session import SearchSession, StartedTrial
+from search.messages import FAILURE, METRICS, NOTE, RESUMED, Failure, FailureKind, StartedTrial
+from search.session import SearchSession
 from search.text import duration
 
 LONGEST_TURN_SECONDS = 5.0
@@ -28,12 +28,14 @@ class Control:
     """What the outside may tell a running search, and what it tells back.
 
     `should_stop` is asked several times a second; `on_step` is called as often. `epoch_limit` gives
-    the seconds after which an epoch of a trial counts as hung.
+    the seconds after which an epoch of a trial counts as hung; `note` is told what a worker has to
+    say of a trial.
     """
 
     should_stop: Callable[[], bool]
     on_step: Callable[[], None]
     epoch_limit: Callable[[StartedTrial], float] = lambda started: float("inf")
+    note: Callable[[int, str], None] = lambda number, text: None
 
 
 @dataclass
@@ -129,6 +131,8 @@ class Link:
         if number not in self._watched:
             return False  # what a worker said just before it was ended
         self._watched[number].since = time.monotonic()
+        if note := result.get(NOTE):
+            self.control.note(number, str(note))
         goes_on = self._take_in(number, result)
         if not goes_on:
             self._watched.pop(number, None)
@@ -153,11 +157,10 @@ class Link:
         self.session.fail(number, failure)
         return False
 
-    def lost(self, number: int, reason: str, *, raised: bool = False) -> None:
-        """A worker ended without a word of its own, or its code `raised` outside of a trial."""
-        kind: FailureKind = "raised" if raised else "worker_died"
+    def lost(self, number: int, reason: str) -> None:
+        """A worker ended without a word of its own; unless it was ended for being silent."""
         if number in self._watched:
-            self._fail(number, kind, reason)
+            self._fail(number, "worker_died", reason)
 
     def lose_all(self, reason: str) -> None:
         """The runner itself failed, and every worker with it."""

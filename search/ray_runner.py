@@ -12,9 +12,9 @@ from typing import Any
 from search.errors import SurroundingsError
 from search.link import Control, Link
 from search.memory import expected_memory
-from search.messages import WorkerSettings
+from search.messages import StartedTrial, WorkerSettings
 from search.plan import SearchPlan, TrialSize
-from search.session import SearchSession, StartedTrial
+from search.session import SearchSession
 
 MOST_RESTARTS = 5
 """So often Ray Tune is started again in a launch when it has broken down itself."""
@@ -163,7 +163,6 @@ def config_of(started: StartedTrial, plan: SearchPlan, settings: WorkerSettings)
 
 def _scheduler(link: Link, trials: _Trials) -> Any:
     """Ray's view of who decides: sees every result before anyone else does."""
-    from ray.exceptions import RayTaskError
     from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
     class SessionScheduler(FIFOScheduler):
@@ -176,16 +175,18 @@ def _scheduler(link: Link, trials: _Trials) -> Any:
 
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
             error = trial.get_pickled_error() or trial.get_error()
-            number, raised = trial.config["number"], isinstance(error, RayTaskError)
-            link.call(lambda: link.lost(number, _lost_reason(error), raised=raised), None)
+            number = trial.config["number"]
+            link.call(lambda: link.lost(number, _lost_reason(error)), None)
 
     return SessionScheduler()  # type: ignore[no-untyped-call]
 
 
 def _lost_reason(error: object) -> str:
-    """Ray's words on a lost worker; the first line short."""
-    words = " ".join(str(error or "no word from it").split())
-    return f"worker died: {words[:200]}" + (f"\n{error}" if len(words) > 200 else "")
+    """Ray's words on a lost worker, or the last line of what it raised; the first line short."""
+    lines = str(error or "no word from it").strip().splitlines()
+    raised = getattr(error, "cause", None)
+    words = str(raised) if raised else " ".join(" ".join(lines).split())
+    return f"worker died: {words[:200]}" + (f"\n{error}" if len(lines) > 1 else "")
 
 
 def _stopper(link: Link, trials: _Trials) -> Any:
