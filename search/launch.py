@@ -152,8 +152,7 @@ def _run(launch: Launch, signals: Signals) -> SearchSession | None:
 def _say_of_precision(launch: Launch, found: Findings) -> None:
     """Say so when this launch trains in another number format than the study has seen.
 
-    Each launch takes the faster one where it runs; the best are a few hundredths of a point apart
-    (benchmarks/LOG.md), and the database has each launch's.
+    Each launch takes the faster one where it runs; the database and an export name it.
     """
     here = found.machine.precision
     launches = launch.database.launches(launch.study.study_name)
