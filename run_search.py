@@ -6,7 +6,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from search.arguments import Parser, list_spaces, seconds, size, storage_default
+from search.arguments import (
+    Parser,
+    list_spaces,
+    seconds,
+    size,
+    storage_default,
+    without_password,
+)
 from search.settings import SAMPLERS, SCHEDULERS, SearchSettings, make_settings
 
 EXIT_STATUS = """exit status: 0 done; 1 no trial completed; 2 a mistake in what was asked for;
@@ -136,7 +143,10 @@ def settings_of(arguments: Sequence[str]) -> tuple[SearchSettings, bool]:
     if not options["space"] or options["trials"] is None:
         parser.error("--space and --trials are needed, for example --space quick --trials 12")
     as_json = options.pop("json")
-    options["storage"] = options["storage"] or storage_default(os.environ)
+    if options["storage"]:
+        options["storage"] = without_password(options["storage"])
+    else:
+        options["storage"] = storage_default(os.environ)
     options["study"] = options["study"] or options["space"]
     options["time_budget_seconds"] = options.pop("time_budget")
     options["max_epoch_seconds"] = options.pop("max_epoch_time")

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from search.errors import UsageError
 from search.settings import DEFAULT_STORAGE
 from search.units import parse_duration, parse_size
 from spaces import SPACES
@@ -63,3 +64,21 @@ def size(text: str) -> int:
         return parse_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def without_password(storage: str) -> str:
+    """A database URL from a command line, which every user of the machine can read.
+
+    Raises UsageError when it holds a password.
+    """
+    if "@" not in storage and "password" not in storage.lower():
+        return storage
+    from storage import mask_url  # a third of a second
+
+    masked = mask_url(storage)
+    if masked != storage:
+        raise UsageError(
+            f"--storage {masked}: a password on the command line can be read by other users; put "
+            f"it into ~/.pgpass, or the whole URL into ${STORAGE_VARIABLE}"
+        )
+    return storage

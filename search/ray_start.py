@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from search.arguments import STORAGE_VARIABLE
 from search.errors import SurroundingsError, UsageError
 from search.plan import Node
 from search.signals import handlers_kept
@@ -67,6 +68,7 @@ def ray_alone(node: Node) -> Iterator[None]:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_AUTH_TOKEN": None,
+            STORAGE_VARIABLE: None,  # may hold a password, which workers have no use for
             "PYTHONPATH": path,
         }
         where: dict[str, Any] = {

@@ -146,7 +146,7 @@ def test_a_mistake_in_the_arguments(
         (["--cpus-per-trial", "999"], ["--cpus-per-trial 999", "lower it"]),
         (["--gpus-per-trial", "64"], ["--gpus-per-trial 64", "lower it"]),
         (["--train-samples", "2401"], ["2401", "training split"]),
-        (["--storage", "mysql://u:secret@h/d"], ["mysql is not supported", "sqlite:///"]),
+        (["--storage", "mysql://u@h/d"], ["mysql is not supported", "sqlite:///"]),
         (["--storage", "oracle://h/d"], ["oracle is not supported"]),
         (["--storage", "nonsense"], ["'nonsense'", "sqlite:///"]),
         (["--storage", "sqlite:////proc/search.db"], ["/proc/search.db", ": "]),
