@@ -5,7 +5,7 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from fmnist_models.config import ModelConfig, TrialConfig
+from fmnist_models.config import ModelConfig, SgdConfig, TrialConfig
 from fmnist_models.cost import CostModel
 from fmnist_models.data import load_search_data
 from fmnist_models.wrn import WrnConfig
@@ -239,7 +239,10 @@ def test_a_trial_gets_the_smallest_size_with_room() -> None:
 
 
 def test_larger_networks_and_batches_are_expected_to_take_more_memory() -> None:
-    small = TrialConfig(model=WrnConfig(depth=10, width=1), batch_size=64, epochs=1, seed=0)
+    sgd = SgdConfig(lr=0.1)
+    small = TrialConfig(
+        model=WrnConfig(depth=10, width=1), optimizer=sgd, batch_size=64, epochs=1
+    )
     wide = small.model_copy(update={"model": WrnConfig(depth=28, width=10)})
     batch = small.model_copy(update={"batch_size": 1024})
     for device in ("cpu", "cuda"):
@@ -253,7 +256,8 @@ def test_larger_networks_and_batches_are_expected_to_take_more_memory() -> None:
 def test_an_epoch_has_hung_after_ten_times_its_estimate_or_what_was_asked_for(
     machine: Machine,
 ) -> None:
-    small = TrialConfig(model=WrnConfig(depth=10, width=1), epochs=1, seed=0)
+    sgd = SgdConfig(lr=0.1)
+    small = TrialConfig(model=WrnConfig(depth=10, width=1), optimizer=sgd, epochs=1)
     large = small.model_copy(update={"model": WrnConfig(depth=28, width=10)})
     slow = replace(machine, cost=CostModel(1e-6, 0.0))
     expected = slow.trial_epoch_seconds(large)
