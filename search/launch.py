@@ -136,7 +136,7 @@ def _run(launch: Launch, signals: Signals) -> SearchSession | None:
 def _announce(launch: Launch, machine: Machine, context: SpaceContext, before: int) -> Clock:
     """Queue the known-good points; say on what the search will run, how, and how long."""
     plan, settings, data = launch.plan, launch.settings, machine.dataset
-    left_out = enqueue_points(launch.study, launch.space, context)
+    left_out = enqueue_points(launch.database, launch.study, launch.space, context)
     expected = estimate(
         launch.space,
         machine,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fmnist_models.config import Config
 from fmnist_models.precision import Precision
 
@@ -17,3 +19,13 @@ class WorkerSettings(Config):
     device: str
     precision: Precision
     threads: int
+
+
+FailureKind = Literal["raised", "diverged", "out_of_memory", "hung", "worker_died", "bad_report"]
+
+
+class Failure(Config):
+    """Why a trial failed: its kind, and a reason with a short first line, a traceback after it."""
+
+    kind: FailureKind
+    reason: str

@@ -18,8 +18,8 @@ class _Row(BaseModel):
 class LaunchStart(_Row):
     """One start of a driver, as the driver knows it.
 
-    `process_started` is when the operating system started process `pid` (seconds since 1970):
-    with it a reused process id is told from the driver's own.
+    `process_started` is when the operating system started process `pid` (ticks since the machine):
+    with it, and the machine's start in `host`, a reused process id is told from the driver's own.
     """
 
     study_name: str

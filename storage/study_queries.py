@@ -66,6 +66,15 @@ class StudyQueries(Records):
             rows = connection.execute(_VALUES, parameters).mappings()
             return [ReportedValue(**row) for row in rows]
 
+    def retries(self, study_name: str) -> dict[int, int]:
+        """Give back which trial each trial that repeats another one repeats, by number."""
+        trial = tables.trial
+        query = select(trial.c.number, trial.c.retry_of).where(
+            trial.c.study_name == study_name, trial.c.retry_of.is_not(None)
+        )
+        with self._transaction() as connection:
+            return {number: retry_of for number, retry_of in connection.execute(query)}
+
     def epoch_count(self, study_name: str) -> int:
         """Give back how many epochs were trained in a study.
 
