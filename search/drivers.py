@@ -8,7 +8,7 @@ from datetime import datetime
 from pydantic import JsonValue
 
 from fmnist_models.config import Config
-from search.study import LEASE_SECONDS
+from search.leases import LEASE_SECONDS
 from search.text import duration
 from storage import Database, Launch
 
@@ -48,7 +48,7 @@ def drivers_of(database: Database, study_name: str) -> list[Driver]:
 def _drivers(launches: Sequence[Launch], now: datetime) -> list[Driver]:
     return [
         Driver(
-            host=launch.host,
+            host=launch.host.partition(" ")[0],  # which start of it is of no interest
             pid=launch.pid,
             running_seconds=max(0.0, (now - launch.started_at).total_seconds()),
             silent_seconds=max(0.0, (now - launch.heartbeat_at).total_seconds()),

@@ -13,6 +13,7 @@ from search.site import Findings
 from search.study import enqueue_points
 from search.text import describe, duration
 from spaces import Space, SpaceContext
+from storage import Database
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,12 @@ def foretell(
     space: Space,
     found: Findings,
     context: SpaceContext,
+    database: Database,
     study: optuna.Study,
     before: int,
 ) -> Forecast:
     """Queue the known-good points, and say what is to come with `before` trials finished."""
-    left_out = enqueue_points(study, space, context)
+    left_out = enqueue_points(database, study, space, context)
     expected = estimate(
         space,
         found.machine,

@@ -15,7 +15,8 @@ from rich.console import Console
 from fmnist_models.data import Dataset, load_search_data
 from fmnist_models.fetch import DataSource, find_data
 from search.arguments import storage_default
-from search.disk import DiskWatch, checkpoint_folder, places_written
+from search.checkpoints import CheckpointStore
+from search.disk import space_check
 from search.display import Clock, Display
 from search.errors import Interrupted, NoResultError, SurroundingsError, as_search_error
 from search.estimate import Machine, affordable, epoch_limit
@@ -24,9 +25,10 @@ from search.forecast import foretell
 from search.link import Control
 from search.messages import WorkerSettings
 from search.plan import SearchPlan, environment, make_plan, study_identity
+from search.places import checkpoint_folder, places_written
 from search.ray_runner import run_trials
 from search.schedulers import make_scheduler
-from search.session import SearchSession
+from search.session import SearchSession, Tolerance
 from search.settings import SearchSettings
 from search.signals import Signals
 from search.site import Findings, Site, site_of
@@ -97,7 +99,9 @@ def _search(settings: SearchSettings, signals: Signals, as_json: bool) -> None:
     console = Console(stderr=True)
     with site_of(settings) as site:
         plan = make_plan(settings, space, device=site.device, nodes=site.nodes)
-        with open_database(settings.storage) as database:
+        with open_database(
+            settings.storage, least_free_bytes=settings.min_free_bytes
+        ) as database:
             identity = study_identity(settings, space, plan, source.digest)
             study = open_study(database, settings, identity)
             launch = Launch(
@@ -164,7 +168,8 @@ def _say_of_precision(launch: Launch, found: Findings) -> None:
 def _announce(launch: Launch, found: Findings, context: SpaceContext, before: int) -> Clock:
     """Queue the known-good points; say on what the search will run, how, and how long."""
     forecast = foretell(
-        launch.settings, launch.plan, launch.space, found, context, launch.study, before
+        *(launch.settings, launch.plan, launch.space, found, context),
+        *(launch.database, launch.study, before),
     )
     data = launch.dataset
     launch.say(
@@ -196,7 +201,8 @@ def _run_session(
         epochs=plan.epochs,
     )
     session = SearchSession(
-        launch.study, launch.database, launch_id, launch.space, context, scheduler, settings.trials
+        *(launch.study, launch.database, launch_id, launch.space, context, scheduler),
+        *(settings.trials, _tolerance(launch, signals)),
     )
     display = Display(session, clock, launch.console)
     control = _control(launch, signals, machine, display)
@@ -212,23 +218,34 @@ def _run_session(
             outcome = _outcome(session, signals)
         finally:
             session.close(outcome)
+    if session.is_done and not launch.database.open_launches(settings.study):
+        CheckpointStore(launch.checkpoints).tidy()
     return session
+
+
+def _tolerance(launch: Launch, signals: Signals) -> Tolerance:
+    """What the session puts up with."""
+    settings = launch.settings
+    places = places_written(settings, launch.checkpoints)
+    return Tolerance(
+        retries=settings.retries,
+        outage_seconds=settings.database_outage_seconds,
+        check_space=space_check(places, settings.min_free_bytes),
+        should_end=lambda: bool(signals.received),
+        say=launch.say,
+    )
 
 
 def _control(launch: Launch, signals: Signals, machine: Machine, display: Display) -> Control:
     """What the running search asks of its surroundings."""
-    settings = launch.settings
-    disk = DiskWatch(places_written(settings, launch.checkpoints), settings.min_free_bytes)
-
-    def on_step() -> None:
-        display.tick()
-        disk.check()
-
+    asked_for = launch.settings.trial_timeout_seconds
+    store = CheckpointStore(launch.checkpoints)
     return Control(
         should_stop=lambda: bool(signals.received) or launch.past_deadline,
-        on_step=on_step,
-        epoch_limit=lambda started: epoch_limit(machine, started, settings.trial_timeout_seconds),
+        on_step=display.tick,
+        epoch_limit=lambda started: epoch_limit(machine, started, asked_for),
         note=display.note,
+        ended=store.discard,
     )
 
 

@@ -29,13 +29,14 @@ class Control:
 
     `should_stop` is asked several times a second; `on_step` is called as often. `epoch_limit` gives
     the seconds after which an epoch of a trial counts as hung; `note` is told what a worker has to
-    say of a trial.
+    say of a trial; `ended` is told the numbers of trials whose checkpoints nobody needs any more.
     """
 
     should_stop: Callable[[], bool]
     on_step: Callable[[], None]
     epoch_limit: Callable[[StartedTrial], float] = lambda started: float("inf")
     note: Callable[[int, str], None] = lambda number, text: None
+    ended: Callable[[int], None] = lambda number: None
 
 
 @dataclass
@@ -45,6 +46,7 @@ class _Watched:
     `worker` is None while the trial waits for a place, and time does not count.
     """
 
+    started: StartedTrial
     limit: float
     worker: Any = None
     since: float = 0.0
@@ -92,7 +94,8 @@ class Link:
         """The next trial, watched from now on; None while there is none to be started."""
         started = self.session.next_trial()
         if started is not None:
-            self._watched[started.number] = _Watched(self.control.epoch_limit(started))
+            limit = self.control.epoch_limit(started)
+            self._watched[started.number] = _Watched(started, limit)
         return started
 
     def turn(self, workers: Mapping[int, Any]) -> bool:
@@ -151,7 +154,12 @@ class Link:
         except ValidationError as error:
             reason = f"it reported impossible metrics: {explain(error)}"
             return self._end(number, Failure(kind="bad_report", reason=reason))
-        return decision is not None and decision.action == "continue"
+        if decision is not None and decision.action == "continue":
+            return True
+        if any(ended.number == number for ended in self.session.view().ended):
+            for done in (number, *self._watched[number].started.resume_from):
+                self.control.ended(done)
+        return False
 
     def _end(self, number: int, failure: Failure) -> bool:
         self.session.fail(number, failure)

@@ -2,7 +2,7 @@
 
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +66,26 @@ def refused(capsys: pytest.CaptureFixture[str], folder: Path) -> Refused:
         return err
 
     return check
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the URI of a PostgreSQL server of our own, stopped and deleted at the end."""
+    from tests.postgresql import new_postgresql_server
+
+    with new_postgresql_server(tmp_path_factory.mktemp("pg")) as server:
+        yield server.uri
+
+
+@pytest.fixture(scope="session")
+def new_postgresql_url(postgresql_server: str) -> Callable[[], str]:
+    """Give a function that makes a new, empty PostgreSQL database and gives back its URL."""
+    from tests.postgresql import new_database
+
+    return lambda: new_database(postgresql_server)
+
+
+@pytest.fixture
+def postgresql_url(new_postgresql_url: Callable[[], str]) -> str:
+    """Give the URL of a new, empty PostgreSQL database."""
+    return new_postgresql_url()

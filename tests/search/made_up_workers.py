@@ -19,7 +19,8 @@ class MadeUp(Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self.number, self.epoch = config["number"], 0
-        self.is_retry = bool(json.loads(config["trial"])["resume_from"])
+        trial = json.loads(config["trial"])
+        self.seed, self.is_retry = trial["config"]["seed"], bool(trial["resume_from"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -27,7 +28,7 @@ class MadeUp(Trainable):
 
     def step(self) -> Result:
         self.epoch += 1
-        return {METRICS: metrics(self.epoch, curve(self.number, self.epoch)).model_dump()}
+        return {METRICS: metrics(self.epoch, curve(self.seed, self.epoch)).model_dump()}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         pass

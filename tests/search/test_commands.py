@@ -9,7 +9,7 @@ import pytest
 
 import search.__main__ as search_main
 from search.drivers import Driver
-from search.study import LEASE_SECONDS
+from search.leases import LEASE_SECONDS
 from storage import open_database
 from tests.conftest import Refused
 from tests.search.loop import STUDY, open_session, search

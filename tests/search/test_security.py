@@ -25,7 +25,6 @@ from search.ray_start import (
 from search.settings import make_settings
 from tests.conftest import ROOT
 from tests.search.programs import finish, processes_of, start, wait_for
-from tests.storage.conftest import postgresql_server  # noqa: F401
 
 CANARY = "canary-0f3b9c-pass"
 LOOPBACK = {"127.0.0.1", "::1"}

@@ -1,18 +1,20 @@
-"""Where checkpoints lie, and that a search ends in order before its disk is full."""
+"""Where checkpoints lie: beside the database or where they are asked for, nowhere else."""
 
-import time
 from pathlib import Path
 
 import pytest
 
-from search import disk
-from search.disk import DiskWatch, checkpoint_folder, places_written
-from search.errors import SurroundingsError, UsageError
-from search.settings import make_settings
+from search.errors import UsageError
+from search.places import checkpoint_folder, places_written
+from search.settings import SearchSettings, make_settings
+
+
+def settings_of(**options: object) -> SearchSettings:
+    return make_settings(space="quick", trials=1, study="s", **options)
 
 
 def folder_of(**options: object) -> Path:
-    return checkpoint_folder(make_settings(space="quick", trials=1, study="s", **options))
+    return checkpoint_folder(settings_of(**options))
 
 
 def test_checkpoints_lie_beside_the_database_or_where_they_are_asked_for(folder: Path) -> None:
@@ -40,18 +42,8 @@ def test_what_cannot_be_a_folder_of_checkpoints_is_refused(folder: Path) -> None
         folder_of(checkpoint_dir="c")
 
 
-def test_a_search_ends_when_a_disk_has_less_than_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = make_settings(
-        space="quick", trials=1, study="s", storage=f"sqlite:///{tmp_path}/x.db"
-    )
-    places = places_written(settings, tmp_path / "not" / "there")
-    DiskWatch(places, least_bytes=1).check()
-    monkeypatch.setattr(disk, "CHECK_SECONDS", 0.2)
-    watch = DiskWatch(places, least_bytes=10**18)
-    for _ in range(2):
-        with pytest.raises(SurroundingsError, match="--min-free 1000000000000 MB; make room"):
-            watch.check()
-        watch.check()  # not looked at again so soon
-        time.sleep(0.25)
+def test_the_disks_of_database_and_checkpoints_are_watched(tmp_path: Path) -> None:
+    there = tmp_path / "c"
+    file = settings_of(storage=f"sqlite:///{tmp_path}/x.db")
+    assert places_written(file, there) == [there, tmp_path]
+    assert places_written(settings_of(storage="postgresql://u@h/d"), there) == [there]
