@@ -33,7 +33,9 @@ class Driver(Config):
     def line(self) -> str:
         """The driver in words."""
         heard = f"last heard of {duration(self.silent_seconds)} ago"
-        state = "silent, its trials are queued again by the next driver" if self.is_silent else heard
+        state = (
+            "silent, its trials are queued again by the next driver" if self.is_silent else heard
+        )
         return (
             f"Driver: process {self.pid} on {self.host}, for {duration(self.running_seconds)}, "
             f"{state}."

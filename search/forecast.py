@@ -61,9 +61,7 @@ def foretell(
     return Forecast(expected.total_seconds, tuple(lines))
 
 
-def _here(
-    settings: SearchSettings, plan: SearchPlan, found: Findings, expected: Estimate
-) -> str:
+def _here(settings: SearchSettings, plan: SearchPlan, found: Findings, expected: Estimate) -> str:
     nodes = len(found.nodes)
     where = f"cluster of {nodes} node{'s' if nodes > 1 else ''}" if settings.address else "here"
     return (

@@ -24,8 +24,8 @@ from search.export import export_beside
 from search.forecast import foretell
 from search.link import Control
 from search.messages import WorkerSettings
-from search.plan import SearchPlan, environment, make_plan, study_identity
 from search.places import checkpoint_folder, places_written
+from search.plan import SearchPlan, environment, make_plan, study_identity
 from search.ray_runner import run_trials
 from search.schedulers import make_scheduler
 from search.session import SearchSession, Tolerance
@@ -99,9 +99,7 @@ def _search(settings: SearchSettings, signals: Signals, as_json: bool) -> None:
     console = Console(stderr=True)
     with site_of(settings) as site:
         plan = make_plan(settings, space, device=site.device, nodes=site.nodes)
-        with open_database(
-            settings.storage, least_free_bytes=settings.min_free_bytes
-        ) as database:
+        with open_database(settings.storage, least_free_bytes=settings.min_free_bytes) as database:
             identity = study_identity(settings, space, plan, source.digest)
             study = open_study(database, settings, identity)
             launch = Launch(

@@ -62,7 +62,9 @@ def _memory_room(folder: Path) -> Iterator[int]:
     if not (limit.isdigit() and used.isdigit()) or int(limit) >= psutil.virtual_memory().total:
         return
     statistics = dict(
-        pair for line in _text(folder / "memory.stat").splitlines() if len(pair := line.split()) == 2
+        pair
+        for line in _text(folder / "memory.stat").splitlines()
+        if len(pair := line.split()) == 2
     )
     cached = statistics.get("inactive_file" if version2 else "total_inactive_file", "0")
     yield max(0, int(limit) - int(used) + int(cached))

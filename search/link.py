@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
@@ -173,7 +174,7 @@ class Link:
     def lose_all(self, reason: str) -> None:
         """The runner itself failed, and every worker with it."""
         for number in list(self._watched):
-            self.call(lambda number=number: self.lost(number, reason), None)
+            self.call(partial(self.lost, number, reason), None)
 
     def _fail(self, number: int, kind: FailureKind, reason: str) -> None:
         del self._watched[number]

@@ -105,12 +105,13 @@ def _initialized(where: Mapping[str, Any], place: str) -> Iterator[None]:
         os.environ.setdefault(name, value)
     with handlers_kept():
         import ray
-        from ray._raylet import AuthenticationTokenLoader
+        from ray import _raylet
 
         loud = bool(os.environ.get(RAY_OUTPUT))
         level = logging.INFO if loud else logging.CRITICAL
         logging.getLogger("ray").setLevel(level)
-        AuthenticationTokenLoader.instance().reset_cache()  # else the one of an earlier Ray is kept
+        # The token is kept from an earlier Ray of this process.
+        _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
         try:
             ray.init(log_to_driver=loud, logging_level=level, **where)
         except (

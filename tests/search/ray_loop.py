@@ -37,9 +37,7 @@ def main(url: str, trials: int, worker: str) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with open_database(url) as database:
         session = open_session(database, trials)
-        control = Control(
-            lambda: False, lambda: None, epoch_limit=lambda started: LIMIT_SECONDS
-        )
+        control = Control(lambda: False, lambda: None, epoch_limit=lambda started: LIMIT_SECONDS)
         try:
             with ray_alone(NODE):
                 began = time.monotonic()

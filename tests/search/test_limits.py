@@ -23,7 +23,10 @@ def write(root: Path, files: dict[str, str]) -> tuple[Path, Path]:
     [
         ({"cgroup/cpu.max": "100000 100000"}, 1),
         ({"cgroup/cpu.max": "50000 100000"}, 1),
-        ({"self": "0::/a/b", "cgroup/a/cpu.max": "100000 100000", "cgroup/a/b/cpu.max": "max 1"}, 1),
+        (
+            {"self": "0::/a/b", "cgroup/a/cpu.max": "100000 100000", "cgroup/a/b/cpu.max": "max 1"},
+            1,
+        ),
         ({"cgroup/cpu/cpu.cfs_quota_us": "100000", "cgroup/cpu/cpu.cfs_period_us": "100000"}, 1),
         (
             {

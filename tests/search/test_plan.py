@@ -216,7 +216,11 @@ def test_no_node_has_both() -> None:
         ([node(cpus=2, memory=24)], {}, {"small": 12, "large": 24}),
         ([node(cpus=1, memory=24)], {}, {"small": 24}),
         ([node(cpus=8, memory=64)], {"concurrency": 1}, {"small": 64}),
-        ([node(cpus=8, memory=16), node(cpus=2, memory=40)], {}, {"small": 2, "medium": 8, "large": 40}),
+        (
+            [node(cpus=8, memory=16), node(cpus=2, memory=40)],
+            {},
+            {"small": 2, "medium": 8, "large": 40},
+        ),
         ([node(gpus=1, card=80)], {}, {"small": 80}),
         ([node(gpus=1, card=80)], {"gpus_per_trial": 0.25}, {"small": 20, "large": 80}),
         ([node(gpus=1)], {"gpus_per_trial": 0.25}, {"small": 0}),
@@ -240,9 +244,7 @@ def test_a_trial_gets_the_smallest_size_with_room() -> None:
 
 def test_larger_networks_and_batches_are_expected_to_take_more_memory() -> None:
     sgd = SgdConfig(lr=0.1)
-    small = TrialConfig(
-        model=WrnConfig(depth=10, width=1), optimizer=sgd, batch_size=64, epochs=1
-    )
+    small = TrialConfig(model=WrnConfig(depth=10, width=1), optimizer=sgd, batch_size=64, epochs=1)
     wide = small.model_copy(update={"model": WrnConfig(depth=28, width=10)})
     batch = small.model_copy(update={"batch_size": 1024})
     for device in ("cpu", "cuda"):

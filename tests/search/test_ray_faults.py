@@ -18,7 +18,9 @@ from tests.search.made_up_workers import FAULTS
 
 
 @contextmanager
-def searched(folder: Path, trials: int, worker: str) -> Iterator[tuple[Database, list[FrozenTrial]]]:
+def searched(
+    folder: Path, trials: int, worker: str
+) -> Iterator[tuple[Database, list[FrozenTrial]]]:
     """Run a search with such workers to its total; its database and its trials, checked."""
     url = f"sqlite:///{folder}/search.db"
     command = [sys.executable, "-m", "tests.search.ray_loop", url, str(trials), worker]

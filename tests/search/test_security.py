@@ -226,7 +226,22 @@ def test_the_session_finds_a_place_with_a_short_path(
 
 @pytest.mark.parametrize(
     "name",
-    ["../x", "a/b", "", ".x", "-x", "a b", "a\n", "a\0", "é", "x" * 101, "a;b", "$(x)", "a\\b", "~"],
+    [
+        "../x",
+        "a/b",
+        "",
+        ".x",
+        "-x",
+        "a b",
+        "a\n",
+        "a\0",
+        "é",
+        "x" * 101,
+        "a;b",
+        "$(x)",
+        "a\\b",
+        "~",
+    ],
 )
 def test_names_of_studies_match_a_strict_pattern(name: str) -> None:
     with pytest.raises(UsageError, match="--study"):
