@@ -105,23 +105,14 @@ def _initialized(where: Mapping[str, Any], place: str) -> Iterator[None]:
         os.environ.setdefault(name, value)
     with handlers_kept():
         import ray
-        from ray import _raylet
 
         loud = bool(os.environ.get(RAY_OUTPUT))
         level = logging.INFO if loud else logging.CRITICAL
         logging.getLogger("ray").setLevel(level)
-        # The token is kept from an earlier Ray of this process.
-        _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
+        _reread_environment()
         try:
             ray.init(log_to_driver=loud, logging_level=level, **where)
-        except (
-            ConnectionError,
-            RuntimeError,
-            ValueError,
-            OSError,
-            TimeoutError,
-            ray.exceptions.RayError,
-        ) as error:
+        except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
             ray.shutdown()
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise SurroundingsError(f"Ray did not start ({place}): {first}") from error
@@ -129,6 +120,23 @@ def _initialized(where: Mapping[str, Any], place: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _reread_environment() -> None:
+    """Ray has read its settings when it was imported, which may be long ago.
+
+    Raises SurroundingsError where that cannot be made up for.
+    """
+    from ray import _raylet
+    from ray._private import ray_constants
+
+    _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
+    _raylet.Config.initialize("")
+    wanted = os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") != "0"
+    if ray_constants.ENABLE_RAY_CLUSTER and not wanted:
+        raise SurroundingsError(
+            "ray was imported before the search could keep it to this machine; use a new process"
+        )
 
 
 @contextmanager

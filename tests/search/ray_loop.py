@@ -18,8 +18,10 @@ from search.settings import make_settings
 from spaces import get_space
 from storage import open_database
 from tests.search.loop import EPOCHS, STUDY, open_session
-from tests.search.made_up_workers import KINDS, LIMIT_SECONDS
 
+
+LIMIT_SECONDS = 4.0
+"""That an epoch may take."""
 NODE = Node(name="here", cpus=2, gpus=0, memory_bytes=4_000_000_000)
 SETTINGS = WorkerSettings(
     data_dir="none", train_samples=None, device="cpu", precision="fp32", threads=1
@@ -39,7 +41,9 @@ def main(url: str, trials: int, worker: str) -> None:
         session = open_session(database, trials)
         control = Control(lambda: False, lambda: None, epoch_limit=lambda started: LIMIT_SECONDS)
         try:
-            with ray_alone(NODE):
+            with ray_alone(NODE):  # before anything imports ray
+                from tests.search.made_up_workers import KINDS
+
                 began = time.monotonic()
                 run_trials(session, plan_of(trials), SETTINGS, control, KINDS[worker])
                 print(time.monotonic() - began)
