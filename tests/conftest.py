@@ -1,19 +1,14 @@
 """What all tests share: the rooms are importable, and a small data set of real images."""
 
-import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # plain `pytest`, unlike `python -m pytest`, leaves it out
-
-IMAGES = 2400
 
 Refused = Callable[..., str]
 
@@ -21,20 +16,9 @@ Refused = Callable[..., str]
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder of four idx files with the first images of the real training set."""
-    from fmnist_models.fetch import find_data
-    from fmnist_models.idx import FILE_NAMES, read_training_files
+    from tests.small_data import write_small_data
 
-    files = read_training_files(find_data().directory)
-    folder = tmp_path_factory.mktemp("small-data")
-    for name in FILE_NAMES:
-        whole = files.images if "images" in name else files.labels
-        _write_idx(folder / name, whole[:IMAGES] if name.startswith("train") else whole[:200])
-    return folder
-
-
-def _write_idx(path: Path, values: NDArray[np.uint8]) -> None:
-    header = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
-    path.write_bytes(header + values.tobytes())
+    return write_small_data(tmp_path_factory.mktemp("small-data"))
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def says_nothing() -> Result:
     return {}
 
 
-HUNG = "an epoch took longer than 4 s (--trial-timeout)"
+HUNG = "an epoch took longer than 10 s (--trial-timeout)"
 FAULTS = {
     2: (raises, "boom"),
     4: (breaks, "boom"),
