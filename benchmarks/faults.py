@@ -4,9 +4,9 @@ r"""What happens to a search when something breaks: real faults, real processes,
     python -m benchmarks.faults F2 F12          # some
     python -m benchmarks.faults --out results   # where faults.md and faults.json go
 
-The faults are those of the list in the first column of the table (F1 to F29). Those that need Ray
-are done here to the whole program or to its engine on real Ray; the others are the test suite's, which runs them
-in real processes too and is started here by file. Every study is checked by tests/search/checker.py.
+Those that need Ray are made here, to the whole program or to its engine on real Ray; the others are
+the test suite's, which makes them in real processes too and is started here by file. Every study is
+checked by tests/search/checker.py.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from pathlib import Path
 from storage import Database, EpochRow, open_database
 from tests.search.checker import check_no_repeats, check_study
 from tests.search.loop import STUDY as MADE_UP
-from tests.small_data import write_small_data
 from tests.search.programs import assert_nothing_runs, finish, start, wait_for
+from tests.small_data import write_small_data
 
 ROOT = Path(__file__).resolve().parent.parent
 States = dict[str, int]
@@ -234,7 +234,8 @@ def table(rows: Sequence[dict[str, object]], about: str) -> str:
         "",
         f"Made by `python -m benchmarks.faults`. {about}",
         "",
-        "| fault | what was done | just after it | at the end | trials lost | epochs lost | verdict |",
+        "| fault | what was done | just after it | at the end "
+        "| trials lost | epochs lost | verdict |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:

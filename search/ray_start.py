@@ -16,9 +16,11 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from search.arguments import STORAGE_VARIABLE
 from search.errors import SurroundingsError, UsageError
@@ -56,8 +58,22 @@ RAY_SOCKET_PATH = len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasm
 def ray_alone(node: Node) -> Iterator[None]:
     """A Ray of our own on this machine's loopback, with what `node` has, for the block.
 
-    Raises SurroundingsError when it does not start.
+    Raises SurroundingsError when it does not start: on a busy machine it may take too long for
+    itself, so it is tried again.
     """
+    with ExitStack() as stack:
+        for is_last in (False, True):
+            try:
+                stack.enter_context(_ray_in_a_session(node))
+                break
+            except SurroundingsError:
+                if is_last:
+                    raise
+        yield
+
+
+@contextmanager
+def _ray_in_a_session(node: Node) -> Iterator[None]:
     with _session_folder() as folder:
         token = folder / "token"
         _write_private(token, secrets.token_hex(32))
@@ -80,7 +96,7 @@ def ray_alone(node: Node) -> Iterator[None]:
             "object_store_memory": OBJECT_STORE_BYTES,
             "_temp_dir": str(folder),
         }
-        with _environment(forced), _initialized(where, "here"):
+        with _environment(forced), _initialized(where, "here", folder):
             yield
 
 
@@ -100,26 +116,54 @@ def ray_joined(address: str) -> Iterator[None]:
 
 
 @contextmanager
-def _initialized(where: Mapping[str, Any], place: str) -> Iterator[None]:
+def _initialized(
+    where: Mapping[str, Any], place: str, folder: Path | None = None
+) -> Iterator[None]:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with handlers_kept():
         import ray
+    with _shut_down(folder):
+        with handlers_kept():
+            loud = bool(os.environ.get(RAY_OUTPUT))
+            level = logging.INFO if loud else logging.CRITICAL
+            logging.getLogger("ray").setLevel(level)
+            _reread_environment()
+            try:
+                ray.init(log_to_driver=loud, logging_level=level, **where)
+            except Exception as error:  # Ray raises whatever comes to hand, plain Exception too
+                first = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise SurroundingsError(f"Ray did not start ({place}): {first}") from error
+        yield
 
-        loud = bool(os.environ.get(RAY_OUTPUT))
-        level = logging.INFO if loud else logging.CRITICAL
-        logging.getLogger("ray").setLevel(level)
-        _reread_environment()
-        try:
-            ray.init(log_to_driver=loud, logging_level=level, **where)
-        except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-            ray.shutdown()
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise SurroundingsError(f"Ray did not start ({place}): {first}") from error
+
+@contextmanager
+def _shut_down(folder: Path | None = None) -> Iterator[None]:
+    """Leave Ray at the end of the block; kill what is left of it in our session at `folder`.
+
+    Ray itself takes its time for that, and leaves it for the end of this process where it did not
+    start. Workers that compute are not waited for: their checkpoints are on the disk.
+    """
+    import ray
+
     try:
         yield
     finally:
+        everything = psutil.Process().children(recursive=True) if folder else []
+        ours = [process for process in everything if _is_rays(process, str(folder))]
         ray.shutdown()
+        for process in ours:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(ours, timeout=5)
+
+
+def _is_rays(process: psutil.Process, folder: str) -> bool:
+    try:
+        words = process.cmdline()
+    except psutil.Error:
+        return False
+    return any(word.startswith("ray::") or folder in word for word in words)
 
 
 def _reread_environment() -> None:

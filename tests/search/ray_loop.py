@@ -19,7 +19,6 @@ from spaces import get_space
 from storage import open_database
 from tests.search.loop import EPOCHS, STUDY, open_session
 
-
 LIMIT_SECONDS = 10.0
 """That an epoch may take."""
 NODE = Node(name="here", cpus=2, gpus=0, memory_bytes=4_000_000_000)
