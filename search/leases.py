@@ -101,7 +101,11 @@ class Watch:
 
     def _is_overdue(self, launch: Launch, clock: datetime, now: float) -> bool:
         silence = (clock - launch.heartbeat_at).total_seconds()
-        return silence >= self.lease_seconds and now - self._seen[launch.id][1] >= self._patience
+        unseen = now - self._seen[launch.id][1]
+        # The second, where the database's clock was set back.
+        return (silence >= self.lease_seconds and unseen >= self._patience) or (
+            unseen >= self.lease_seconds
+        )
 
 
 def reap(

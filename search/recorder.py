@@ -93,9 +93,7 @@ class Recorder:
             )
             self.database.add_epoch(EpochRow.model_validate({**key, **metrics.model_dump()}))
         if decision is not None:
-            self.database.add_decision(
-                DecisionRow.model_validate({**key, **decision.model_dump()})
-            )
+            self.database.add_decision(DecisionRow.model_validate({**key, **decision.model_dump()}))
 
     def _end(self, live: LiveTrial, state: TrialState, reason: str) -> None:
         trial = self.database.optuna_storage.get_trial(live.trial_id)

@@ -1,4 +1,4 @@
-"""A scheduler's view of a study, read from SQL: rebuilt at the start, then kept up with all drivers.
+"""A scheduler's view of a study, read from SQL: rebuilt at the start, kept up with all drivers.
 
 The rungs are a function of the stored intermediate values, in the order in which they were stored.
 Nothing of it lives in a driver alone, so none of it is lost with one.

@@ -157,9 +157,7 @@ class SearchSession:
             self.fail(number, Failure(kind="bad_report", reason=reason))
         if number in self._live:
             before = self._live[number].accuracies
-            live = replace(
-                self._live[number], last=epochs[-1], accuracies=(*before, *accuracies)
-            )
+            live = replace(self._live[number], last=epochs[-1], accuracies=(*before, *accuracies))
             try:
                 return self._record(live, epochs)
             except UpdateFinishedTrialError:

@@ -41,7 +41,7 @@ class StudyQueries(Records):
         out)."""
         with self._transaction() as connection:
             rows = connection.execute(_COUNTS, {"study": study_id})
-            return {state: count for state, count in rows}
+            return {row[0]: row[1] for row in rows}
 
     def best(self, study_id: int) -> tuple[int, float] | None:
         """Give back number and value of the best COMPLETE trial, of equals the earliest."""
@@ -73,7 +73,7 @@ class StudyQueries(Records):
             trial.c.study_name == study_name, trial.c.retry_of.is_not(None)
         )
         with self._transaction() as connection:
-            return {number: retry_of for number, retry_of in connection.execute(query)}
+            return {row.number: row.retry_of for row in connection.execute(query)}
 
     def epoch_count(self, study_name: str) -> int:
         """Give back how many epochs were trained in a study.

@@ -11,7 +11,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,22 +44,27 @@ class Server:
     def cut_connections(self, share: int = 1) -> int:
         """End every `share`-th connection of others; how many there were."""
         query = (
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid % %s = 0"
-            " AND datname LIKE 'test_%%' AND pid <> pg_backend_pid()"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE mod(pid, %s) = 0"
+            " AND datname LIKE 'test%%' AND pid <> pg_backend_pid()"
         )
         with psycopg.connect(self.uri, autocommit=True) as administrator:
             return len(administrator.execute(query.encode(), (share,)).fetchall())
 
     @contextmanager
     def exhausted(self) -> Iterator[None]:
-        """Hold all connections that the server has left."""
+        """Cut the connections of others, and hold all that the server has."""
         held: list[psycopg.Connection[Any]] = []
-        try:
-            while True:
-                try:
+
+        def fill() -> None:
+            with suppress(psycopg.OperationalError):
+                while True:
                     held.append(psycopg.connect(self.uri))
-                except psycopg.OperationalError:
-                    break
+
+        fill()
+        held.pop().close()  # to cut by
+        self.cut_connections()
+        fill()
+        try:
             yield
         finally:
             for connection in held:

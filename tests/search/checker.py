@@ -138,14 +138,18 @@ def _check_export(database: Database, study: optuna.Study, path: Path) -> None:
     assert content["validation_accuracy"] == best.validation_accuracy
 
 
-def scheduler_of(database: Database, study: str) -> TrialScheduler:
-    """Give the scheduler of a study, as its last launch was told, with nothing observed yet."""
-    settings = SearchSettings.model_validate(database.launches(study)[-1].settings)
-    epochs, factor = int(str(database.study_identity(study)["epochs"])), settings.reduction_factor
-    grace = settings.grace_period or max(1, epochs // factor**2)
-    return make_scheduler(
-        settings.scheduler, grace_period=grace, reduction_factor=factor, epochs=epochs
-    )
+def schedulers_of(database: Database, study: str) -> dict[int, TrialScheduler]:
+    """Give the scheduler of each launch of a study, as it was told, with nothing observed yet."""
+    epochs = int(str((database.study_identity(study) or {})["epochs"]))
+    found = {}
+    for launch in database.launches(study):
+        settings = SearchSettings.model_validate(launch.settings)
+        factor = settings.reduction_factor
+        grace = settings.grace_period or max(1, epochs // factor**2)
+        found[launch.id] = make_scheduler(
+            settings.scheduler, grace_period=grace, reduction_factor=factor, epochs=epochs
+        )
+    return found
 
 
 def check_replay(database: Database, study: optuna.Study) -> int:
@@ -158,19 +162,20 @@ def check_replay(database: Database, study: optuna.Study) -> int:
     kept = {(d.number, d.epoch): d for d in database.decisions(name)}
     if not values:
         return 0
-    scheduler, before = scheduler_of(database, name), database.retries(name)
+    schedulers, before = schedulers_of(database, name), database.retries(name)
     for value in values:
         root = value.number
         while root in before:
             root = before[root]
         decision = kept.get((value.number, value.epoch))
         if decision is not None:
-            again = scheduler.decide(root, value.epoch, value.value)
+            again = schedulers[decision.launch_id].decide(root, value.epoch, value.value)
             assert (again.rung, again.cutoff) == (decision.rung, decision.cutoff), decision
             assert again.value == decision.value
             runs_on = decision.reason.startswith(RUNS_ON)
             assert again.action == ("stop" if runs_on else decision.action)
-        scheduler.observe(root, value.epoch, value.value)
+        for scheduler in schedulers.values():
+            scheduler.observe(root, value.epoch, value.value)
     return sum(d.cutoff is not None for d in kept.values())
 
 

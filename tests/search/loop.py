@@ -6,9 +6,12 @@ It appends to FOLDER/acknowledged a line "number epoch accuracy" for each epoch 
 acknowledged, and keeps a checkpoint of every trial in FOLDER/checkpoints, as a worker does.
 """
 
+import itertools
 import json
 import multiprocessing
+import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -178,8 +181,12 @@ def main(
     scheduler: str = "asha",
     tolerance: Tolerance | None = None,
     pause_seconds: float = 0.0,
+    stop_after: int | None = None,
 ) -> None:
-    """Run one launch that writes down what was acknowledged."""
+    """Run one launch that writes down what was acknowledged.
+
+    After `stop_after` epochs it stops itself (SIGSTOP), between two of them.
+    """
     random.seed()  # not as the process that this one was forked from
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder.mkdir(parents=True, exist_ok=True)
@@ -188,11 +195,16 @@ def main(
         (folder / "acknowledged").open("a", buffering=1) as file,
     ):
         session = open_session(database, trials, scheduler, tolerance=tolerance)
+        count = itertools.count(1)
+
+        def told(number: int, reported: EpochMetrics, decision: Decision | None) -> None:
+            print(number, reported.epoch, reported.val_accuracy, file=file, flush=True)
+            if next(count) == stop_after:
+                os.kill(os.getpid(), signal.SIGSTOP)
+
         drive(
             session,
-            told=lambda number, reported, decision: print(
-                number, reported.epoch, reported.val_accuracy, file=file, flush=True
-            ),
+            told=told,
             checkpoints=Checkpoints(folder / "checkpoints"),
             pause_seconds=pause_seconds,
         )

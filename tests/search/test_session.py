@@ -8,10 +8,10 @@ from optuna.trial import TrialState
 
 from fmnist_models.config import parse_config
 from fmnist_models.metrics import EpochMetrics
-from search.samplers import make_sampler
 from search.messages import Failure
 from search.recorder import RUNS_ON
 from search.retries import give_up
+from search.samplers import make_sampler
 from search.session import MOST_FAILURES
 from search.settings import SAMPLERS, SCHEDULERS, make_settings
 from search.study import KNOWN_GOOD, finished, open_study
@@ -185,7 +185,9 @@ def test_trials_that_another_driver_took_over_are_let_go(database: Database) -> 
     session = open_session(database, 4)
     first, second, third = (session.next_trial().number for _ in range(3))
     for number in (first, second, third):
-        give_up(database, session.study, session.study.trials[number]._trial_id, "its lease is over")
+        give_up(
+            database, session.study, session.study.trials[number]._trial_id, "its lease is over"
+        )
     assert session.report(first, metrics(1, 0.5)).action == "stop"
     session.fail(second, diverged("late"))
     assert [live.number for live in session.view().running] == [third]
@@ -208,8 +210,6 @@ def test_a_reopened_study_has_its_finished_trials(database: Database) -> None:
     assert len(finished(study.get_trials())) == 4
     settings = make_settings(space="quick", trials=4, study=STUDY)
     assert len(finished(open_study(database, settings, {**IDENTITY}).get_trials())) == 4
-
-
 
 
 def test_a_queued_trial_that_is_too_slow_here_fails_and_the_next_is_taken(
