@@ -153,7 +153,8 @@ def _is_of(folder: Path, config: TrialConfig, digest: str) -> bool:
         return False
     if (folder / METRICS).exists() and load_metrics(folder).data_digest != digest:
         return False
-    same = state is None or (state.get("config"), state.get("digest")) == (config.model_dump_json(), digest)
+    ours = config.model_dump_json(), digest
+    same = state is None or (state.get("config"), state.get("digest")) == ours
     return same and (kept.exists() or state is not None or not (folder / WEIGHTS).exists())
 
 
