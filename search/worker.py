@@ -49,7 +49,8 @@ class Worker:
 
     def start(self, settings: str, trial: str) -> None:
         """Take in a trial (JSON, see `search.messages`), the last one let go; built by `step`."""
-        self.release()
+        if self._run:
+            self.release()
         self._failure = self._assigned = None
         try:
             self._assigned = (
