@@ -128,9 +128,7 @@ def card_of(bytes_: int) -> Iterator[None]:
 
 def reserved_by_an_epoch(config: TrialConfig, dataset: Dataset, micro_batches: int) -> int:
     give_back_memory("cuda")
-    run = Trainer(
-        config, dataset, device="cuda", precision="fp32", micro_batches=micro_batches
-    )
+    run = Trainer(config, dataset, device="cuda", precision="fp32", micro_batches=micro_batches)
     run.run_epoch()
     return torch.cuda.max_memory_reserved()
 
@@ -163,9 +161,7 @@ def test_parts_are_the_undivided_step_on_the_gpu_too(few: Dataset) -> None:
     )
     losses = []
     for micro_batches in (1, 3):
-        run = Trainer(
-            config, few, device="cuda", precision="fp32", micro_batches=micro_batches
-        )
+        run = Trainer(config, few, device="cuda", precision="fp32", micro_batches=micro_batches)
         *_, last = run.epochs()
         losses.append((last.train_loss, last.val_loss))
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)

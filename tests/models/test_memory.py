@@ -102,5 +102,5 @@ def test_the_peak_starts_anew() -> None:
     if low == high:
         pytest.skip("this system cannot reset the peak")
     assert low < high - BLOCK
-    block = torch.ones(2 * BLOCK // 4)
+    torch.ones(2 * BLOCK // 4)
     assert peak_memory_bytes("cpu") > low + BLOCK

@@ -79,7 +79,7 @@ def test_metrics_come_back_from_json() -> None:
         ("train_loss", 10**400),
         ("train_loss", -float("inf")),
         ("train_loss", [0.5]),
-        ("train_loss", torch.tensor([0.5])),
+        ("train_loss", torch.tensor([0.5, 0.6])),
         ("train_loss", torch.tensor(float("nan"))),
         ("val_accuracy", torch.tensor(True)),
         ("val_accuracy", np.float32(1.5)),
@@ -92,7 +92,8 @@ def test_metrics_that_cannot_be_are_refused(name: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [torch.tensor(0.5), torch.tensor(0.5, requires_grad=True), np.float32(0.5), np.array(0.5)]
+    "value",
+    [torch.tensor(0.5), torch.tensor(0.5, requires_grad=True), np.float32(0.5), np.array(0.5)],
 )
 def test_a_number_in_a_tensor_is_taken_out(value: object) -> None:
     metrics = EpochMetrics.model_validate({**GOOD, "val_accuracy": value, "epoch": torch.tensor(3)})

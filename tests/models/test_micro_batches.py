@@ -13,7 +13,6 @@ from fmnist_models.config import (
     ArcFaceConfig,
     AugmentationConfig,
     LrScheduleConfig,
-    ModelConfig,
     MuonConfig,
     RegularizationConfig,
     ScheduleFreeConfig,
@@ -24,7 +23,6 @@ from fmnist_models.data import Dataset
 from fmnist_models.engine import Trainer
 from fmnist_models.mlp import MlpConfig
 from fmnist_models.quick import QuickConfig
-from fmnist_models.wrn import WrnConfig
 from tests.models.unbroken import figures
 
 PLAIN = QuickConfig(width=8, depth=1, batch_norm=False)
@@ -42,9 +40,7 @@ def config_of(**changes: Any) -> TrialConfig:
 
 
 def run(config: TrialConfig, dataset: Dataset, micro_batches: int) -> Trainer:
-    return Trainer(
-        config, dataset, device="cpu", precision="fp32", micro_batches=micro_batches
-    )
+    return Trainer(config, dataset, device="cpu", precision="fp32", micro_batches=micro_batches)
 
 
 INGREDIENTS: dict[str, dict[str, Any]] = {
@@ -79,13 +75,15 @@ def test_without_batch_norm_the_parts_make_the_undivided_step(
         (whole.averaged_model, parts.averaged_model),
     ):
         for a, b in zip(one.parameters(), other.parameters(), strict=True):
-            torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-4)
+            assert (a - b).norm() < 1e-3 * a.norm() + 1e-5
 
 
 def test_one_part_is_the_undivided_step_to_the_last_bit(few: Dataset) -> None:
     config = config_of(model=QuickConfig(width=8, depth=1, dropout=0.2))
     usual = Trainer(config, few, device="cpu", precision="fp32")
-    assert [figures(m) for m in usual.epochs()] == [figures(m) for m in run(config, few, 1).epochs()]
+    assert [figures(m) for m in usual.epochs()] == [
+        figures(m) for m in run(config, few, 1).epochs()
+    ]
 
 
 def test_uneven_parts_count_by_their_images(few: Dataset) -> None:
@@ -124,9 +122,8 @@ def test_fewer_images_are_held_at_a_time(data: Dataset) -> None:
     assert sizes.scored == {250}
 
 
-@pytest.mark.parametrize("model", [QuickConfig(width=8, depth=1), WrnConfig(depth=10, width=1)])
-def test_with_batch_norm_the_curve_stays_near(few: Dataset, model: ModelConfig) -> None:
-    config = config_of(model=model, epochs=4)
+def test_with_batch_norm_the_curve_stays_near(few: Dataset) -> None:
+    config = config_of(model=QuickConfig(width=8, depth=1), epochs=4)
     whole, parts = run(config, few, 1), run(config, few, 2)
     *_, one = whole.epochs()
     *_, other = parts.epochs()

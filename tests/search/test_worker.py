@@ -283,7 +283,7 @@ def test_a_batch_too_large_for_memory_fits_in_parts(settings: WorkerSettings) ->
 
 
 def networks() -> int:
-    return sum(isinstance(thing, FaultyNet) for thing in gc.get_objects())
+    return sum(type(thing) is FaultyNet for thing in gc.get_objects())
 
 
 @pytest.mark.parametrize("fault", ["raise", "cuda", "hoard"])
