@@ -117,11 +117,10 @@ def test_a_killed_worker_loses_its_epoch_and_another_goes_on_the_curve(
     assert epochs + process.trained(4 - len(epochs)) == curve
 
 
-@pytest.mark.parametrize("fault", ["kill", "leave"])
 def test_a_trial_that_ends_its_process_is_gone_on_from_where_it_was(
-    ray: Any, process: Process, tmp_path: Path, fault: Any
+    ray: Any, process: Process, tmp_path: Path
 ) -> None:
-    config = faulty(fault, at=15, once=str(tmp_path / "struck"))  # in the second of three epochs
+    config = faulty("leave", at=15, once=str(tmp_path / "struck"))  # in the second of three epochs
     process.start(config)
     first = process.trained(1)
     with pytest.raises(ray.exceptions.RayActorError):
@@ -132,7 +131,7 @@ def test_a_trial_that_ends_its_process_is_gone_on_from_where_it_was(
     process.trained(2)
 
 
-def test_one_warm_process_survives_every_fault_that_leaves_it_alive(process: Process) -> None:
+def test_one_warm_process_survives_whatever_leaves_it_alive(process: Process) -> None:
     process.start(faulty())
     curve = process.trained(3)
     pid = process.pid
@@ -144,18 +143,11 @@ def test_one_warm_process_survives_every_fault_that_leaves_it_alive(process: Pro
         process.start(faulty(fault, at=3, amount=100e6 if fault == "hoard" else 0.0), number)  # type: ignore[arg-type]
         kinds.append(process.step()[FAILURE]["kind"])
     assert kinds == ["raised"] * 3 + ["diverged"] + ["out_of_memory"] * 3
-    process.start(faulty(), 9)
-    assert process.trained(3) == curve
-    assert process.pid == pid
-
-
-def test_a_slow_teardown_loses_no_trial(process: Process) -> None:
-    process.start(faulty("linger", amount=3.0))
-    process.trained(1)
-    pid = process.pid
-    for number in (1, 2):
+    for number in (8, 9, 10):  # of which each takes three seconds to be torn down
         began = time.monotonic()
         process.start(faulty("linger", amount=3.0), number)
-        assert time.monotonic() - began > 2.5
+        assert number == 8 or time.monotonic() - began > 2.5
         process.trained(1)
+    process.start(faulty(), 11)
+    assert process.trained(3) == curve
     assert process.pid == pid
