@@ -42,3 +42,11 @@ class OutOfMemoryError(FmnistError):
     torch and Python raise errors of their own when an allocation fails; `memory.is_out_of_memory`
     knows them all.
     """
+
+
+def message_of(error: BaseException) -> str:
+    """The message of any error, also of one whose message cannot be made."""
+    try:
+        return str(error)
+    except Exception:
+        return "a message that cannot be shown"

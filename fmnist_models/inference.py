@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fmnist_models.augment import normalize
 from fmnist_models.data import Images
+from fmnist_models.memory import give_back_memory, is_out_of_memory
 from fmnist_models.precision import Precision, autocast
 
 EVALUATION_BATCH = 1000
@@ -23,10 +24,18 @@ def predict(
 ) -> Tensor:
     """Logits (N, classes) float32 of `images`, on their device, by `model` in evaluation mode.
 
-    `mean` and `std` are of the training pixels, as in `data.Dataset`; `batch` images at a time.
+    `mean` and `std` are of the training pixels, as in `data.Dataset`; `batch` images at a time, or
+    fewer where memory does not suffice.
     """
     model.eval()
-    return torch.cat(feed(model, images, mean, std, precision, batch))
+    while True:
+        try:
+            return torch.cat(feed(model, images, mean, std, precision, batch))
+        except Exception as error:
+            if batch == 1 or not is_out_of_memory(error):
+                raise
+        batch = -(-batch // 2)
+        give_back_memory(images.images.device.type)
 
 
 def feed(

@@ -16,7 +16,7 @@ import psutil
 import torch
 from torch import nn
 
-from fmnist_models.errors import OutOfMemoryError
+from fmnist_models.errors import OutOfMemoryError, message_of
 
 SIGNS = (
     "out of memory",  # CUDA, also where it is no torch.OutOfMemoryError
@@ -37,7 +37,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    words = str(error).lower() if isinstance(error, RuntimeError) else ""
+    words = message_of(error).lower() if isinstance(error, RuntimeError) else ""
     return any(sign in words for sign in SIGNS)
 
 

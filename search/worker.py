@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from fmnist_models.config import TrialConfig, explain
 from fmnist_models.data import Dataset, load_search_data
 from fmnist_models.engine import Trainer
-from fmnist_models.errors import DivergedError, FmnistError, OutputError
+from fmnist_models.errors import DivergedError, FmnistError, OutputError, message_of
 from fmnist_models.memory import (
     give_back_memory,
     is_out_of_memory,
@@ -39,7 +39,7 @@ class UnfitError(Exception):
 
 
 class Worker:
-    """Trials one after another: `start` each, then `step` it to its end; see the top of the file.
+    """Trials one after another: `start` each, then `step` it to its end; see the file's top.
 
     `dataset` is trained on where there is one, else what `data_dir` of the settings holds.
     """
@@ -53,7 +53,8 @@ class Worker:
 
     def start(self, settings: str, trial: str) -> None:
         """Take in a trial (JSON, see `search.messages`), the last one let go; built by `step`."""
-        self.release()
+        if self._run:
+            self.release()
         self._failure = self._assigned = None
         try:
             self._assigned = (
@@ -221,8 +222,5 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def _line(error: BaseException) -> str:
-    """The first line of an error's message, whatever it is made of."""
-    try:
-        return (str(error).strip().splitlines() or ["no message"])[0]
-    except Exception:
-        return "a message that cannot be shown"
+    """The first line of an error's message."""
+    return (message_of(error).strip().splitlines() or ["no message"])[0]
