@@ -175,7 +175,7 @@ def _reread_environment() -> None:
     from ray._private import ray_constants
 
     _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
-    _raylet.Config.initialize("")
+    _raylet.Config.initialize("")  # type: ignore[attr-defined]
     wanted = os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") != "0"
     if ray_constants.ENABLE_RAY_CLUSTER and not wanted:
         raise SurroundingsError(
