@@ -14,17 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from benchmarks.report import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -105,11 +105,7 @@ def main() -> None:
         }
         if options.train is not None:
             result["train"] = train(folder, options.train)
-    result["machine"] = {
-        "cpus": os.cpu_count(),
-        "python": platform.python_version(),
-        **{p: version(p) for p in ("torch", "ray", "optuna")},
-    }
+    result["machine"] = machine()
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 

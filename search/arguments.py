@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -45,9 +46,22 @@ def _space_lines(name: str, entry: CatalogEntry) -> str:
     mflops = " to ".join(f"{bound:,g}" for bound in entry.mflops)
     lines = [f"{name} (version {entry.version}): {SPACES[name]}"]
     lines.append(f"    networks of {weights} parameters, {mflops} MFLOP an image")
+    lines.append(wrapped("    tried first: ", ", ".join(entry.points)))
     width = max(map(len, entry.parameters))
     lines += [f"    {name:<{width}}  {words}" for name, words in entry.parameters.items()]
     return "\n".join(lines)
+
+
+def wrapped(start: str, text: str) -> str:
+    """`text` after `start`, broken into lines of 100 characters."""
+    return textwrap.fill(
+        text,
+        100,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def seconds(text: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 
 import optuna
@@ -26,17 +26,21 @@ START_SECONDS = 12.0
 """From the start of Ray to the first trial's first batch: an allowance, not measured alone."""
 LEAST_LIMIT_SECONDS, LIMIT_FACTOR = 600.0, 10.0
 """An epoch that takes longer than the former and so many times its estimate has hung."""
-SAMPLES = 40
+SAMPLES = 24
 """Random configurations to choose probes from, and to average the duration over."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """This machine as measured: the data set it holds, its number format and what epochs cost."""
+    """This machine as measured: the data set it holds, its number format and what epochs cost.
+
+    `least_epoch_seconds` is what an epoch of the space's smallest network takes.
+    """
 
     dataset: Dataset
     precision: Precision
     cost: CostModel
+    least_epoch_seconds: float = 0.0
 
     def epoch_seconds(self, model: ModelConfig) -> float:
         """Predicted seconds of one epoch of `model` with validation."""
@@ -64,7 +68,7 @@ def measure(space: Space, plan: SearchPlan, dataset: Dataset, precision: Precisi
             f"--max-epoch-time {limit:g}s: an epoch of the smallest network of {space.name} takes "
             f"about {least:.0f} s here; allow more, or train on fewer images with --train-samples"
         )
-    return machine
+    return replace(machine, least_epoch_seconds=least)
 
 
 def choose_probes(space: Space) -> list[TrialConfig]:
@@ -88,11 +92,19 @@ def _nearest(work: dict[TrialConfig, float], step: float) -> TrialConfig:
     return min(work, key=lambda config: abs(work[config] - step))
 
 
+def longest_epoch(machine: Machine, plan: SearchPlan) -> float | None:
+    """Seconds of the longest epoch that is started here; None where there is no limit."""
+    limits = [plan.max_epoch_seconds] if plan.max_epoch_seconds else []
+    if plan.budget_epoch_seconds:
+        limits.append(max(plan.budget_epoch_seconds, machine.least_epoch_seconds))
+    return min(limits, default=None)
+
+
 def affordable(
     machine: Machine, plan: SearchPlan, passes: int = 1
 ) -> Callable[[ModelConfig], bool]:
     """Whether an epoch of a model with so many passes a step stays under the plan's limit here."""
-    limit = plan.max_epoch_seconds
+    limit = longest_epoch(machine, plan)
     if limit is None:
         return lambda model: True
     return lambda model: passes * machine.epoch_seconds(model) <= limit

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import optuna
 
-from search.estimate import Estimate, estimate
+from search.estimate import Estimate, estimate, longest_epoch
 from search.plan import SearchPlan
 from search.settings import SearchSettings
 from search.site import Findings
@@ -35,21 +35,23 @@ def foretell(
     before: int,
 ) -> Forecast:
     """Queue the known-good points, and say what is to come with `before` trials finished."""
-    left_out = enqueue_points(database, study, space, context)
+    points, left_out = enqueue_points(database, study, space, context)
     expected = estimate(
         space,
         found.machine,
         plan,
         context,
         settings.trials - before,
-        points=0 if before else len(space.points) - left_out,
+        points=0 if before else points,
         early_stopping=settings.scheduler != "fifo",
     )
     lines = [_here(settings, plan, found, expected)]
-    if plan.max_epoch_seconds:
+    limit = longest_epoch(found.machine, plan)
+    if limit:
+        why = "--max-epoch-time" if limit == plan.max_epoch_seconds else "--time-budget"
         lines.append(
-            f"epochs longer than {duration(plan.max_epoch_seconds)} are not started "
-            f"(--max-epoch-time); known-good points left out for that: {left_out}"
+            f"epochs longer than {duration(limit)} are not started "
+            f"({why}); known-good points left out for that: {left_out}"
         )
     budget = settings.time_budget_seconds
     ends = f", ends after {duration(budget)} at the latest" if budget else ""

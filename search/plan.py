@@ -16,6 +16,8 @@ from search.settings import SearchSettings
 from spaces import Space
 
 CPU_MAX_EPOCH_SECONDS = 120.0
+TRIALS_IN_BUDGET = 3
+"""So many trials, one after another, shall fit into a time budget."""
 WORKER_MEMORY_BYTES = 1_500_000_000
 """An allowance for a worker: a search with two took 3.0 to 4.1 GB in all (results/README.md)."""
 PACKAGES = ("torch", "torchvision", "optuna", "ray", "sqlalchemy", "numpy")
@@ -47,7 +49,12 @@ class TrialSize(Config):
 
 
 class SearchPlan(Config):
-    """What a launch will do: settings without a None that matters. Sizes: the smallest first."""
+    """What a launch will do: settings without a None that matters.
+
+    No epoch longer than `max_epoch_seconds` is started, nor, but for the smallest networks, one
+    that is longer than `budget_epoch_seconds`: with a time budget, several trials shall be able to
+    run all their epochs one after another. `sizes`: the smallest first.
+    """
 
     epochs: int
     grace_period: int
@@ -58,6 +65,7 @@ class SearchPlan(Config):
     gpus_per_trial: float
     max_epoch_seconds: float | None
     sizes: tuple[TrialSize, ...]
+    budget_epoch_seconds: float | None
 
     def size_for(self, expected_bytes: float) -> TrialSize:
         """The smallest size with room for a trial that is expected to take so much memory."""
@@ -114,7 +122,15 @@ def make_plan(
         gpus_per_trial=gpus,
         max_epoch_seconds=limit or None,
         sizes=_sizes(nodes, cpus, gpus, settings.concurrency or default),
+        budget_epoch_seconds=_budget_epoch_seconds(settings, epochs),
     )
+
+
+def _budget_epoch_seconds(settings: SearchSettings, epochs: int) -> float | None:
+    """See `SearchPlan`; whoever says how long an epoch may take is taken at his word."""
+    if settings.time_budget_seconds is None or settings.max_epoch_seconds is not None:
+        return None
+    return settings.time_budget_seconds / (TRIALS_IN_BUDGET * epochs)
 
 
 def _fitting(nodes: Sequence[Node], cpus: float, gpus: float) -> list[int]:

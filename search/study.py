@@ -80,13 +80,14 @@ def check_identity(name: str, known: dict[str, JsonValue], wanted: dict[str, Jso
 
 def enqueue_points(
     database: Database, study: optuna.Study, space: Space, context: SpaceContext
-) -> int:
-    """Queue the space's known-good points that are affordable here; how many were left out."""
+) -> tuple[int, int]:
+    """Queue the space's known-good points that are affordable here; how many, and how many not."""
     points = space.affordable_points(context)
     with database.transaction(study._study_id):  # of drivers that start at once, one queues them
         for name, point in points.items():
             study.enqueue_trial(dict(point), user_attrs={KNOWN_GOOD: name}, skip_if_exists=True)
-    return len(space.points) - len(points)
+    of_all = space.affordable_points(SpaceContext(context.epochs))
+    return len(points), len(of_all) - len(points)
 
 
 def start_launch(

@@ -1,4 +1,8 @@
-"""Space `all`: a family is sampled, then its parameters under their own names."""
+"""Space `all`: a family is sampled, then its parameters under their own names.
+
+The names carry the family's prefix, so that a sampler learns each family's parameters from its own
+trials: univariate TPE, the default, does so as it is; the multivariate form needs `group=True`.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What every space samples and what its networks cost: worked out once, kept in catalog.json.
 
-    python -m spaces         write catalog.json anew; needed after any change of a space
+    python -m spaces catalog     write catalog.json anew; needed after any change of a space
 
 So `--list-spaces` need not import optuna and torch, and a change of a space's distributions shows
 in the file's diff. Writing refuses to change the distributions of a version that it holds already:
@@ -29,7 +29,7 @@ SAMPLES, COSTED = 500, 100
 
 
 class CatalogEntry(Config):
-    """One space: `parameters` maps each name to its range in words.
+    """One space: `parameters` maps each name to its range in words, `points` are the known-good.
 
     `weights` and `mflops` are the least and the most of any sampled network: its parameters, and
     millions of floating-point operations (two a multiply-accumulate) of an image's forward pass.
@@ -37,6 +37,7 @@ class CatalogEntry(Config):
 
     version: int
     digest: str
+    points: list[str]
     parameters: dict[str, str]
     weights: tuple[int, int]
     mflops: tuple[float, float]
@@ -65,6 +66,7 @@ def make_entry(name: str) -> CatalogEntry:
     return CatalogEntry(
         version=space.version,
         digest=digest(distributions),
+        points=list(space.points),
         parameters=_ranges(name, distributions),
         weights=(min(c.parameters for c in costs), max(c.parameters for c in costs)),
         mflops=(

@@ -154,8 +154,6 @@ def _point(
         "stages": stages,
         "width": width,
         "optimizer": "adam",
-        "adam.lr": 1e-3,
-        "adam.amsgrad": False,
         "lr_schedule": "constant",
         "warmup": 0.0,
         "flip": False,
@@ -202,7 +200,17 @@ KAGGLE = _point(
     2, 2, 32, dense=128, dense_norm="after", optimizer="adadelta", **{"adadelta.lr": 1.0}
 )
 """32-32-P-D-64-64-P-D, dense 128 with batch norm: "94 %" on Kaggle."""
-VGG_LIKE = _point(2, 3, 32, widen=True, early_dropout=True, dense_layers=2, dense=512, dense2=64)
+VGG_LIKE = _point(
+    2,
+    3,
+    32,
+    widen=True,
+    early_dropout=True,
+    dense_layers=2,
+    dense=512,
+    dense2=64,
+    **{"adam.lr": 1e-3},
+)
 """32-32-D-64-P-D-128-128-256-P-D, dense 512-D-64-D: 7,001,194 parameters."""
 TWO = _point(
     2,

@@ -62,7 +62,7 @@ _SGD: Params = {
 
 SPACE = Space(
     name="quick",
-    version=1,
+    version=2,
     suggest=suggest,
     points={"quick-2-16": _SGD, "quick-2-32": {**_SGD, "quick.width": 32}},
     epochs_cpu=9,

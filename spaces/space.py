@@ -58,7 +58,7 @@ class Space:
         """The configuration of a known-good point; raises ConfigError on an unknown name."""
         from optuna.trial import FixedTrial
 
-        params = self.points[known(point, self.points, f"point of space {self.name!r}")]
+        params = self.points[known(point, self.points, f"{self.name} point")]
         return self.suggest(FixedTrial(dict(params)), context)
 
     def affordable_points(self, context: SpaceContext) -> dict[str, Params]:
@@ -67,7 +67,9 @@ class Space:
         for name, point in self.points.items():
             config = self.configure(name, SpaceContext(context.epochs))
             sam = config.regularization.sam_rho > 0
-            if (context.affordable_twice if sam else context.affordable)(config.model):
+            if context.affordable(config.model) and (
+                not sam or context.affordable_twice(config.model)
+            ):
                 found[point[self.one_point_per] if self.one_point_per else name] = name
         return {name: self.points[name] for name in found.values()}
 

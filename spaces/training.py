@@ -2,8 +2,9 @@
 
 Every axis is in every space, but for the five classical optimizers of CLASSICAL: a space asks for
 them by `optimizers=EVERY_OPTIMIZER`, as those do that repeat the comparisons of the project's
-sources; elsewhere they would only take trials from what wins. SAM doubles an epoch's cost, which `SpaceContext.affordable_twice`
-bounds. Whatever belongs to one choice (a learning rate, a margin) has its choice in its name.
+sources; elsewhere they would only take trials from what wins. SAM doubles an epoch's cost, which
+`SpaceContext.affordable_twice` bounds. Whatever belongs to one choice (a learning rate, a margin)
+has its choice in its name.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ _BEST_KNOWN: Params = {
 
 SPACE = Space(
     name="wrn",
-    version=1,
+    version=2,
     suggest=suggest,
     points={
         "wrn-10-1": point("wrn", _PAPER, {"depth": 10, "width": 1}),

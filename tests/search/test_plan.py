@@ -17,6 +17,7 @@ from search.estimate import (
     epoch_limit,
     estimate,
     expected_epochs,
+    longest_epoch,
     measure,
 )
 from search.memory import expected_memory
@@ -74,6 +75,8 @@ def plan_of(cpus: float = 8, gpus: float = 0, **options: object) -> SearchPlan:
         ({"gpus": 1}, {"device": "cuda", "max_epoch_seconds": None}),
         ({"max_epoch_seconds": 0.0}, {"max_epoch_seconds": None}),
         ({"gpus": 1, "max_epoch_seconds": 5.0}, {"max_epoch_seconds": 5.0}),
+        ({"time_budget_seconds": 1800.0, "epochs": 9}, {"budget_epoch_seconds": 1800 / 27}),
+        ({"time_budget_seconds": 9.0, "max_epoch_seconds": 5.0}, {"budget_epoch_seconds": None}),
     ],
 )
 def test_defaults_fit_the_machine(options: dict[str, float], expected: dict[str, object]) -> None:
@@ -148,10 +151,21 @@ def test_what_an_epoch_takes_decides_what_is_affordable(machine: Machine) -> Non
     assert affordable(machine, plan_of(max_epoch_seconds=0.0))(large)
 
 
+def test_three_trials_fit_into_a_time_budget_but_the_smallest_always_runs(machine: Machine) -> None:
+    small, large = WrnConfig(depth=10, width=1), WrnConfig(depth=10, width=2)
+    least = machine.epoch_seconds(small)
+    machine = replace(machine, least_epoch_seconds=least)
+    for smallest_epochs, large_fits in ((27.1 * 5, True), (27.1, False), (1, False)):
+        fits = affordable(machine, plan_of(time_budget_seconds=smallest_epochs * least))
+        assert (fits(small), fits(large)) == (True, large_fits)
+    assert longest_epoch(machine, plan_of(time_budget_seconds=1e9)) == CPU_MAX_EPOCH_SECONDS
+
+
 def test_a_space_samples_only_what_is_affordable(machine: Machine) -> None:
     limit = machine.epoch_seconds(WrnConfig(depth=16, width=2))
     plan = plan_of(max_epoch_seconds=limit)
-    context = SpaceContext(9, affordable=affordable(machine, plan))
+    twice = affordable(machine, plan, passes=2)
+    context = SpaceContext(9, affordable=affordable(machine, plan), affordable_twice=twice)
     costs = estimate(WRN, machine, plan, context, 100, points=2, early_stopping=True)
     assert 0 < costs.mean_epoch_seconds <= limit
     epochs = 2 * plan.epochs + 98 * expected_epochs(plan, True)

@@ -72,6 +72,25 @@ def test_a_known_good_point_is_never_stopped(database: Database) -> None:
     assert any(d.reason.startswith(RUNS_ON) for d in database.decisions(STUDY))
 
 
+def test_patience_ends_a_trial_as_complete_with_its_last_value(database: Database) -> None:
+    session = open_session(database, 3, scheduler="fifo")
+    started = session.next_trial()
+    patient = started.config.model_copy(update={"patience": 2})
+    trial, live = session._live[started.number]
+    session._live[started.number] = trial, replace(live, config=patient)
+    decisions = [
+        session.report(started.number, metrics(epoch, accuracy))
+        for epoch, accuracy in enumerate([0.80, 0.85, 0.84, 0.85], start=1)
+    ]
+    assert [d.action if d else None for d in decisions] == ["continue"] * 3 + [None]
+    ended = session.study.get_trials()[started.number]
+    assert (ended.state, ended.value) == (TrialState.COMPLETE, 0.85)
+    assert list(ended.intermediate_values) == [1, 2, 3, 4]
+    reason = database.trial_record(STUDY, started.number).reason
+    assert reason == "no better in the last 2 epochs (patience)"
+    session.close("done")
+
+
 def test_a_trial_counts_by_its_own_configuration(database: Database) -> None:
     session = open_session(database, 1)
     started = session.next_trial()

@@ -77,9 +77,9 @@ def test_a_restarted_sampler_does_not_replay_its_parameters(
 def test_points_are_queued_once_and_only_where_affordable(database: Database) -> None:
     study, space = open_study(database, SETTINGS, IDENTITY), get_space("quick")
     narrow = SpaceContext(EPOCHS, affordable=lambda model: model.width < 32)
-    assert enqueue_points(database, study, space, narrow) == 1
-    assert enqueue_points(database, study, space, narrow) == 1
-    assert enqueue_points(database, study, space, SpaceContext(EPOCHS)) == 0
+    assert enqueue_points(database, study, space, narrow) == (1, 1)
+    assert enqueue_points(database, study, space, narrow) == (1, 1)
+    assert enqueue_points(database, study, space, SpaceContext(EPOCHS)) == (2, 0)
     queued = [t.system_attrs["fixed_params"]["quick.width"] for t in study.get_trials()]
     assert queued == [16, 32]
 

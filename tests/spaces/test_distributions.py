@@ -37,9 +37,10 @@ def unlimited(name: str) -> list[Distributions]:
 
 @every_space
 def test_the_catalogue_is_of_the_space_as_it_is(name: str) -> None:
-    """Run `python -m spaces`; it refuses new distributions under an old version."""
+    """Run `python -m spaces catalog`; it refuses new distributions under an old version."""
     entry = read_catalog()[name]
     assert entry.version == get_space(name).version
+    assert entry.points == list(get_space(name).points)
     assert entry.digest == digest(unlimited(name))
 
 
