@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from optuna.storages import RDBStorage
 from sqlalchemy import URL, Connection, text
@@ -90,7 +90,7 @@ class SearchRDBStorage(RDBStorage):
 
         Raises StorageUnavailable when the study was deleted.
         """
-        session: _JoinableSession = self.scoped_session()
+        session = cast(_JoinableSession, self.scoped_session())
         with session.joined() as connection:
             query, key = (_STUDY, study_id) if trial_id is None else (_TRIAL, trial_id)
             if self.engine.name == "sqlite":
