@@ -22,9 +22,9 @@ TRIALS = 14
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server() -> Iterator[Server]:
     """Give a PostgreSQL server for this module alone, to be maltreated."""
-    with new_postgresql_server(tmp_path_factory.mktemp("outage")) as running:
+    with new_postgresql_server() as running:
         yield running
 
 
