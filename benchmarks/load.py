@@ -55,7 +55,10 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
     """The median and the 95th percentile."""
-    return {"median_seconds": float(np.median(seconds)), "p95_seconds": float(np.percentile(seconds, 95))}
+    return {
+        "median_seconds": float(np.median(seconds)),
+        "p95_seconds": float(np.percentile(seconds, 95)),
+    }
 
 
 def large_study(folder: Path, trials: int) -> dict[str, Any]:
@@ -88,7 +91,9 @@ def fill(path: Path, trials: int) -> None:
     """Repeat the trials of a study, with other parameters and values, until it has `trials`."""
     draw = random.Random(0)
     with sqlite3.connect(path) as connection:
-        patterns = connection.execute("SELECT trial_id, number FROM trials WHERE state = 'COMPLETE'")
+        patterns = connection.execute(
+            "SELECT trial_id, number FROM trials WHERE state = 'COMPLETE'"
+        )
         found = patterns.fetchall()
         number = connection.execute("SELECT count(*) FROM trials").fetchone()[0]
         first = connection.execute("SELECT max(trial_id) FROM trials").fetchone()[0] + 1
