@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def asks(session: SearchSession) -> dict[str, Any]:
         asked.append(seconds)
         for epoch in range(1, EPOCHS + 1):
             reported = metrics(epoch, curve(started.config.seed, epoch))
-            seconds, decision = timed(lambda r=reported: session.report(started.number, r))
+            seconds, decision = timed(partial(session.report, started.number, reported))
             told.append(seconds)
             if decision is None or decision.action == "stop":
                 break

@@ -34,7 +34,7 @@ QUICK_LEASE = 2.4
 
 def join(*drivers: ForkProcess) -> None:
     for driver in drivers:
-        driver.join(100)
+        driver.join()
     assert [driver.exitcode for driver in drivers] == [0] * len(drivers)
 
 

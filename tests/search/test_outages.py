@@ -72,7 +72,7 @@ def check_outage(server: Server, folder: Path, fault: str) -> None:
         "stopped long": lambda: stop_for(server, 20.0),
         "exhausted": lambda: exhaust(server),
     }[fault]()
-    driver.join(60)
+    driver.join()
     assert driver.exitcode == 0
     with open_database(url) as database:
         found = check_study(database, STUDY, TRIALS, acknowledged=acknowledged(folder))
