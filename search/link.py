@@ -62,16 +62,20 @@ class _Resumed(Config):
 class Link:
     """Hands on between the runner and a session, and keeps an exception from breaking the runner.
 
-    `kill` ends a worker, whatever it is doing.
+    `kill` ends a worker, whatever it is doing; `clock` gives seconds and never goes back.
     """
 
     def __init__(
-        self, session: SearchSession, control: Control, kill: Callable[[Any], None]
+        self,
+        session: SearchSession,
+        control: Control,
+        kill: Callable[[Any], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.session, self.control, self.kill = session, control, kill
+        self.session, self.control, self.kill, self._clock = session, control, kill, clock
         self.error: Exception | None = None
         self._watched: dict[int, _Watched] = {}
-        self._last_turn = time.monotonic()
+        self._last_turn = clock()
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles its experiments to disk; of a search nothing is kept there, SQL has it."""
@@ -110,7 +114,7 @@ class Link:
         return self.is_over or self.control.should_stop()
 
     def _end_hung(self, workers: Mapping[int, Any]) -> None:
-        now = time.monotonic()
+        now = self._clock()
         held_up = now - self._last_turn
         self._last_turn = now
         for number, watched in list(self._watched.items()):
@@ -134,7 +138,7 @@ class Link:
         """Take in a worker's result, keys joined by slashes; whether the trial goes on."""
         if number not in self._watched:
             return False  # what a worker said just before it was ended
-        self._watched[number].since = time.monotonic()
+        self._watched[number].since = self._clock()
         if note := result.get(NOTE):
             self.control.note(number, str(note))
         goes_on = self._take_in(number, result)

@@ -11,7 +11,7 @@ CARD_BYTES = 800_000_000
 """Memory of a card that a process with torch takes before it trains, the data included."""
 BYTES_PER_ACTIVATION = 10.0
 """Of each value that a network writes for an image of the batch, to the end of the backward pass:
-the value, its gradient and what the allocator keeps in hand (benchmarks/memory.py)."""
+the value, its gradient and what the allocator keeps in hand. Estimates, not measured yet."""
 BYTES_PER_PARAMETER = 32.0
 """Weights, gradients, an optimizer's two moments, the average, and copies of them on their way."""
 

@@ -6,7 +6,9 @@ workers where there is room, moves configurations and results, and stops what it
 
 from __future__ import annotations
 
+import re
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from search.errors import SurroundingsError
@@ -16,6 +18,7 @@ from search.messages import StartedTrial, WorkerSettings
 from search.plan import SearchPlan, TrialSize
 from search.session import SearchSession
 
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 MOST_RESTARTS = 5
 """So often Ray Tune is started again in a launch when it has broken down itself."""
 
@@ -174,19 +177,19 @@ def _scheduler(link: Link, trials: _Trials) -> Any:
             return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-            error = trial.get_pickled_error() or trial.get_error()
             number = trial.config["number"]
-            link.call(lambda: link.lost(number, _lost_reason(error)), None)
+            link.call(lambda: link.lost(number, _lost_reason(trial.error_file)), None)
 
     return SessionScheduler()  # type: ignore[no-untyped-call]
 
 
-def _lost_reason(error: object) -> str:
-    """Ray's words on a lost worker, or the last line of what it raised; the first line short."""
-    lines = str(error or "no word from it").strip().splitlines()
-    raised = getattr(error, "cause", None)
-    words = str(raised) if raised else " ".join(" ".join(lines).split())
-    return f"worker died: {words[:200]}" + (f"\n{error}" if len(lines) > 1 else "")
+def _lost_reason(error_file: str | None) -> str:
+    """Ray's words on a lost worker, which it keeps in a file: what it raised, or the first line."""
+    text = Path(error_file).read_text(errors="replace") if error_file else ""
+    lines = [line for line in COLOURS.sub("", text).splitlines()[1:] if line.strip()]
+    raised = lines and lines[0].startswith("ray::")
+    words = (lines[-1] if raised else lines[0]) if lines else "no word from it"
+    return "\n".join([f"worker died: {words.strip()[:200]}", *lines[1:]])
 
 
 def _stopper(link: Link, trials: _Trials) -> Any:

@@ -39,14 +39,20 @@ class Slots:
         return trial
 
     def configure(self, trial: optuna.Trial, context: SpaceContext) -> TrialConfig:
-        """Sample the configuration of a trial, or take that of the one it repeats; record it."""
-        with warnings.catch_warnings():
+        """Sample the configuration of a trial, or take that of the one it repeats; record it.
+
+        Raises UpdateFinishedTrialError when another driver has ended the trial.
+        """
+        storage = self.database.optuna_storage
+        with warnings.catch_warnings(), storage.parameters_held_back() as parameters:
             # A queued value that this machine can't afford; the session sees to that.
             warnings.filterwarnings("ignore", "Fixed parameter .* is out of range")
             sampled = self.space.suggest(trial, context)
         seed = (context.seed + trial.number) % 2**31
         config = self._repeated(trial) or sampled.model_copy(update={"seed": seed})
-        self._keep(trial, config)
+        with self.database.transaction(self.study._study_id, trial._trial_id):
+            storage.keep_parameters(trial._trial_id, parameters)
+            self._keep(trial, config)
         return config
 
     def _repeated(self, trial: optuna.Trial) -> TrialConfig | None:

@@ -90,6 +90,8 @@ def exclusive(engine: Engine, wait_seconds: float) -> AbstractContextManager[Non
 def _advisory_lock(engine: Engine, wait_seconds: float) -> Iterator[None]:
     with engine.begin() as connection:
         connection.execute(text(f"SET LOCAL lock_timeout = {int(wait_seconds * 1000)}"))
+        # The block works over other connections, and may take its time to create tables.
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10min'"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
         yield
 

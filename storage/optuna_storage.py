@@ -1,10 +1,17 @@
 """Optuna's storage on our database; apart from the rest because importing Optuna takes a while."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn, cast
+from typing import NamedTuple, NoReturn
 
+from optuna.distributions import (
+    BaseDistribution,
+    check_distribution_compatibility,
+    distribution_to_json,
+)
 from optuna.storages import RDBStorage
+from optuna.trial import TrialState
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
@@ -14,6 +21,23 @@ from storage.url import display_url
 
 _STUDY = "SELECT study_id FROM studies WHERE study_id = :id"
 _TRIAL = "SELECT trial_id FROM trials WHERE trial_id = :id"
+_STATE = text("SELECT state FROM trials WHERE trial_id = :id")
+_PARAMETER = text(
+    "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json)"
+    " VALUES (:trial_id, :name, :value, :distribution)"
+)
+
+
+class Parameter(NamedTuple):
+    """A suggested parameter that is not kept yet; `value` is Optuna's internal one.
+
+    `known` says that the study's distribution of that name was compared with this one.
+    """
+
+    name: str
+    value: float
+    distribution: BaseDistribution
+    known: bool
 
 
 class _JoinableSession(Session):
@@ -77,6 +101,7 @@ class SearchRDBStorage(RDBStorage):
         self.scoped_session = scoped_session(
             sessionmaker(bind=self.engine, class_=_JoinableSession)
         )
+        self._local = threading.local()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a storage is not pickled: call open_database(url) in the other process")
@@ -90,7 +115,8 @@ class SearchRDBStorage(RDBStorage):
 
         Raises StorageUnavailable when the study was deleted.
         """
-        session = cast(_JoinableSession, self.scoped_session())
+        session = self.scoped_session()
+        assert isinstance(session, _JoinableSession)
         with session.joined() as connection:
             query, key = (_STUDY, study_id) if trial_id is None else (_TRIAL, trial_id)
             if self.engine.name == "sqlite":
@@ -103,6 +129,62 @@ class SearchRDBStorage(RDBStorage):
                     f"{self.shown_url}: the study was deleted meanwhile; start the search again"
                 )
             yield connection
+
+    @contextmanager
+    def parameters_held_back(self) -> Iterator[list[Parameter]]:
+        """Collect what this thread's trial is suggested in the block, instead of keeping it.
+
+        One by one, parameters are half of what a trial costs, and a death may leave some of them.
+        """
+        held: list[Parameter] = []
+        self._local.held = held
+        try:
+            yield held
+        finally:
+            self._local.held = None
+
+    def _set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+        previous_distribution: BaseDistribution | None,
+    ) -> None:
+        held: list[Parameter] | None = getattr(self._local, "held", None)
+        if held is None:
+            super()._set_trial_param(
+                *(trial_id, param_name, param_value_internal, distribution, previous_distribution)
+            )
+            return
+        known = previous_distribution is not None
+        if previous_distribution is not None:
+            check_distribution_compatibility(previous_distribution, distribution)
+        held.append(Parameter(param_name, param_value_internal, distribution, known))
+
+    def keep_parameters(self, trial_id: int, held: Sequence[Parameter]) -> None:
+        """Keep the parameters of a running trial; inside `joined` only.
+
+        Raises UpdateFinishedTrialError when the trial has ended.
+        """
+        session = self.scoped_session()
+        state = session.execute(_STATE, {"id": trial_id}).scalar_one()
+        self.check_trial_is_updatable(trial_id, TrialState[state])
+        for name, value, distribution, known in held:
+            if not known:
+                self._set_trial_param_without_commit(session, trial_id, name, value, distribution)
+        rows = [
+            {
+                "trial_id": trial_id,
+                "name": name,
+                "value": value,
+                "distribution": distribution_to_json(distribution),
+            }
+            for name, value, distribution, known in held
+            if known
+        ]
+        if rows:
+            session.execute(_PARAMETER, rows)
 
 
 def make_optuna_storage(url: URL, busy_timeout_seconds: float) -> SearchRDBStorage:

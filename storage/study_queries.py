@@ -63,8 +63,8 @@ class StudyQueries(Records):
         """
         parameters = {"study": study_id, "name": study_name, "after": after}
         with self._transaction() as connection:
-            rows = connection.execute(_VALUES, parameters).mappings()
-            return [ReportedValue(**row) for row in rows]
+            rows = connection.execute(_VALUES, parameters)
+            return [ReportedValue(*row) for row in rows]
 
     def retries(self, study_name: str) -> dict[int, int]:
         """Give back which trial each trial that repeats another one repeats, by number."""

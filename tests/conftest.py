@@ -53,11 +53,11 @@ def refused(capsys: pytest.CaptureFixture[str], folder: Path) -> Refused:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_server() -> Iterator[str]:
     """Give the URI of a PostgreSQL server of our own, stopped and deleted at the end."""
     from tests.postgresql import new_postgresql_server
 
-    with new_postgresql_server(tmp_path_factory.mktemp("pg")) as server:
+    with new_postgresql_server() as server:
         yield server.uri
 
 

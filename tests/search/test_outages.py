@@ -22,9 +22,9 @@ TRIALS = 14
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server() -> Iterator[Server]:
     """Give a PostgreSQL server for this module alone, to be maltreated."""
-    with new_postgresql_server(tmp_path_factory.mktemp("outage")) as running:
+    with new_postgresql_server() as running:
         yield running
 
 
@@ -72,7 +72,7 @@ def check_outage(server: Server, folder: Path, fault: str) -> None:
         "stopped long": lambda: stop_for(server, 20.0),
         "exhausted": lambda: exhaust(server),
     }[fault]()
-    driver.join(60)
+    driver.join()
     assert driver.exitcode == 0
     with open_database(url) as database:
         found = check_study(database, STUDY, TRIALS, acknowledged=acknowledged(folder))

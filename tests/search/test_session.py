@@ -59,7 +59,7 @@ def test_a_pruned_trial_keeps_its_last_value_rung_and_reason(database: Database)
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_recorded_decisions_replay(database: Database, scheduler: str) -> None:
-    session = search(database, 20, scheduler)
+    session = search(database, 12, scheduler)
     assert (check_replay(database, session.study) > 0) == (scheduler != "fifo")
 
 
