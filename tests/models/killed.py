@@ -73,7 +73,7 @@ def kill_before_change(number: int, folder: Path) -> None:
 
 
 def warm_up() -> None:
-    """Import and compile what training uses, once for all children; no backward pass may be here."""
+    """Import what training uses, once for all children; no backward pass may be here."""
     torch.set_num_threads(1)
     network = build_network(CONFIG, 10)
     optimizer = build_optimizer(network, CONFIG.optimizer)
