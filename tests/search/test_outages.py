@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -143,7 +143,8 @@ def test_a_locked_file_is_waited_for_as_long_as_its_time_out(
         check_study(database, STUDY, 4)
 
 
-def lose_answers(engine: Engine, share: float, draw: random.Random) -> None:
+@contextmanager
+def answers_lost(engine: Engine, share: float, draw: random.Random) -> Iterator[None]:
     """Let some commits be kept although the connection says that they failed."""
     commit = engine.dialect.do_commit
 
@@ -157,6 +158,10 @@ def lose_answers(engine: Engine, share: float, draw: random.Random) -> None:
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
     engine.dialect.do_commit = unheard
+    try:
+        yield
+    finally:
+        engine.dialect.do_commit = commit
 
 
 @pytest.mark.timeout(120)
@@ -164,10 +169,13 @@ def lose_answers(engine: Engine, share: float, draw: random.Random) -> None:
 def test_what_was_kept_unheard_is_not_kept_twice(either_database: Database, seed: int) -> None:
     quick = Tolerance(lease_seconds=1.2)  # what nobody knows of is given up at a heartbeat
     session = open_session(either_database, 8, tolerance=quick)
-    for engine in (either_database._engine, either_database.optuna_storage.engine):
-        lose_answers(engine, 0.08, random.Random(seed))
-    drive(session)
-    session.close("done")
+    ours, optunas = either_database._engine, either_database.optuna_storage.engine
+    with (
+        answers_lost(ours, 0.1, random.Random(seed)),
+        answers_lost(optunas, 0.1, random.Random(-seed)),
+    ):
+        drive(session)
+        session.close("done")
     found = check_study(either_database, STUDY, 8)
     check_no_repeats(found)
 
