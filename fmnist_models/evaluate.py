@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fmnist_models.classes import class_names
 from fmnist_models.data import load_test_data
-from fmnist_models.engine import predict
+from fmnist_models.inference import predict
 from fmnist_models.errors import DataError
 from fmnist_models.fetch import find_data
 from fmnist_models.folder import (

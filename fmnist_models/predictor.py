@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fmnist_models.classes import class_names, is_fashion_mnist
 from fmnist_models.data import Images
-from fmnist_models.engine import predict
+from fmnist_models.inference import predict
 from fmnist_models.errors import ConfigError
 from fmnist_models.folder import Header, load_network
 from fmnist_models.idx import IMAGE_SIDE

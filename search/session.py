@@ -20,9 +20,10 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from fmnist_models.config import Config, TrialConfig
+from fmnist_models.config import TrialConfig
 from fmnist_models.metrics import EpochMetrics
 from fmnist_models.schedules import out_of_patience
+from search.messages import StartedTrial
 from search.schedulers import Decision, TrialScheduler
 from search.study import HEARTBEAT_SECONDS, KNOWN_GOOD, RETRY_OF, finished, give_up
 from spaces import Space, SpaceContext
@@ -31,13 +32,6 @@ from storage import Database, DecisionRow, EpochRow
 RUNS_ON = "a known-good point runs on"
 MOST_FAILURES = 10
 """So many failures in a row end a search: the fault is not in single configurations."""
-
-
-class StartedTrial(Config):
-    """A trial to be trained: its number in the study and its configuration."""
-
-    number: int
-    config: TrialConfig
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def test_everything_lives_on_the_gpu(few: Dataset, everything_on: MakeConfig, na
     precision = choose_precision("cuda")
     run = Trainer(everything_on(model=example(name)), few, device="cuda", precision=precision)
     metrics = run.run_epoch()
-    assert {p.device.type for p in run.best_model.parameters()} == {"cuda"}
+    assert {p.device.type for p in run.averaged_model.parameters()} == {"cuda"}
     resident = few.train.images.numel() + few.validation.images.numel()
     assert resident < metrics.peak_memory_bytes < 100e9
 
