@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
-from fmnist_models.config import TrialConfig
-from fmnist_models.data import Dataset
+from fmnist_models.config import TrialConfig, parse_config, read_config
+from fmnist_models.data import Dataset, load_training_data
 from fmnist_models.engine import Trainer
-from fmnist_models.precision import Precision
+from fmnist_models.errors import ConfigError
+from fmnist_models.fetch import find_data
+from fmnist_models.files import load_checkpoint
+from fmnist_models.folder import CHECKPOINT, CONFIG
+from fmnist_models.precision import Precision, choose_precision
+from fmnist_models.several import read_seeds
 
 MEASURED_SECONDS = 5.0
 MEASURED_STEPS = 40
@@ -66,3 +73,41 @@ def _step_seconds(
 def _wait(device: str) -> None:
     if device != "cpu":
         torch.cuda.synchronize()
+
+
+def within(
+    config: TrialConfig,
+    folder: Path,
+    *,
+    data_dir: Path | None,
+    device: str,
+    minutes: float,
+    fresh: bool,
+    say: Callable[[str], None],
+) -> TrialConfig:
+    """`config` with as many epochs as fit into `minutes`; as before where `folder` has a beginning.
+
+    `fresh`: what the folder holds does not count, as it will be overwritten. Raises DataError.
+    """
+    begun = None if fresh else _begun(folder)
+    if begun and begun.model_copy(update={"epochs": config.epochs}) == config:
+        return begun
+    dataset = load_training_data(find_data(data_dir).directory)
+    epochs = epochs_within(config, dataset, device, choose_precision(device), minutes)
+    if epochs < config.epochs:
+        say(f"{epochs} of {config.epochs} epochs fit into {minutes:g} minutes: training so many")
+    return config.model_copy(update={"epochs": epochs})
+
+
+def _begun(folder: Path) -> TrialConfig | None:
+    """The configuration that is being trained, or was, in `folder`."""
+    seeds = read_seeds(folder)
+    if seeds:
+        return seeds.config
+    state = load_checkpoint(folder / CHECKPOINT)
+    try:
+        if state and isinstance(state.get("config"), str):
+            return parse_config(state["config"])
+        return read_config(folder / CONFIG) if (folder / CONFIG).exists() else None
+    except ConfigError:
+        return None

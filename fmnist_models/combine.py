@@ -89,7 +89,7 @@ def _how_chosen(sources: Sequence[Path], declared: bool) -> Chosen:
     read = [source for source in sources if load_metrics(source).test_readings]
     if not read:
         return "unread"
-    if len(sources) == 1 or _are_all_seeds(sources):
+    if _are_all_seeds(sources):
         return "all seeds"
     if declared:
         return "declared"

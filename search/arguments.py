@@ -68,3 +68,19 @@ def seconds(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def positive(text: str) -> int:
+    """An argument type: a whole number from 1 to 1000."""
+    return _whole(text, 1)
+
+
+def not_negative(text: str) -> int:
+    """An argument type: a whole number from 0 to 1000."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or not least <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to 1000")
+    return int(text)
