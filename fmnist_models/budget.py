@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -62,10 +63,8 @@ def _step_seconds(
 
     trainer.on_step = tell
     began = started = time.perf_counter()
-    try:
+    with suppress(_Enough):
         trainer.run_epoch()
-    except _Enough:
-        pass
     _wait(device)
     return (time.perf_counter() - (started if count else began)) / max(1, count)
 

@@ -70,7 +70,6 @@ class Facts:
 
 def facts_of(name: str, config: AnyConfig, header: Header, metrics: ModelMetrics) -> Facts:
     """The facts about the model of a folder called `name`."""
-    single = isinstance(config, TrialConfig)
     return Facts(
         name=name,
         what=_what(config, header),
@@ -82,7 +81,7 @@ def facts_of(name: str, config: AnyConfig, header: Header, metrics: ModelMetrics
         machine=[(key.replace("_", " "), str(v)) for key, v in metrics.environment.items()],
         reading=metrics.test_readings[-1] if metrics.test_readings else None,
         readings=len(metrics.test_readings),
-        ensemble=None if single else config,
+        ensemble=config if isinstance(config, EnsembleConfig) else None,
     )
 
 
@@ -204,8 +203,8 @@ def _how_good(facts: Facts) -> list[str]:
         f"{facts.score[0].upper()}{facts.score[1:]}: {reading.correct:,} of {reading.images:,} "
         f"images. The test set was read {times} with this model, each reading is in "
         "`metrics.json`; the interval is Wilson's.",
-        f"Macro F1 {details.macro_f1:.4f}; cross-entropy {details.cross_entropy:.4f} nats; expected "
-        f"calibration error {100 * details.calibration_error:.2f} points "
+        f"Macro F1 {details.macro_f1:.4f}; cross-entropy {details.cross_entropy:.4f} nats; "
+        f"expected calibration error {100 * details.calibration_error:.2f} points "
         f"({len(details.bins)} bins of equal width).",
         _table(
             ("class", "precision", "recall", "F1", "false-positive rate", "images"),
@@ -226,7 +225,9 @@ def _how_good(facts: Facts) -> list[str]:
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines
+    )
 
 
 _USE = """```python
@@ -234,11 +235,14 @@ from fmnist_models import load_model
 load_model("DIR").predict(["picture.jpg"])
 ```
 
-with DIR this folder, or from a shell `python -m fmnist_models predict DIR picture.jpg`. Pictures may
-have any size, colour or grey, dark on light or light on dark. Loading runs no code from the folder."""
+with DIR this folder, or from a shell `python -m fmnist_models predict DIR picture.jpg`. Pictures
+may have any size, colour or grey, dark on light or light on dark. Loading runs no code from the
+folder."""
 _LIMITS = "Any picture gets one of the classes, one that shows none of them too."
-_LIMITS_FASHION = """The images of Fashion-MNIST are 28x28 pixels of single pieces of clothing from one shop, in grey, without a
-background. On photographs of people, on anything with a background, and on other kinds of clothing it
-will do worse than the figures above. Any picture gets one of the ten classes."""
-_FILES = """`model.safetensors` weights; `config.json` the configuration; `metrics.json` every epoch and every
-reading of the test set; `report.html` and `pictures/` the report; `events/` curves for TensorBoard."""
+_LIMITS_FASHION = """The images of Fashion-MNIST are 28x28 pixels of single pieces of clothing from
+one shop, in grey, without a background. On photographs of people, on anything with a background,
+and on other kinds of clothing it will do worse than the figures above. Any picture gets one of the ten
+classes."""
+_FILES = """`model.safetensors` weights; `config.json` the configuration; `metrics.json` every epoch
+and every reading of the test set; `report.html` and `pictures/` the report; `events/` curves for
+TensorBoard."""

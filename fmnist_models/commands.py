@@ -1,4 +1,4 @@
-"""What the commands of `python -m fmnist_models` do. Heavy libraries come in when they are needed."""
+"""What the commands of `python -m fmnist_models` do; heavy libraries come in when needed."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ def train(options: Options) -> int:
     if options.seeds is None:
         _print_score(options.out, one(config, options.out))
         return 0
-    report = train_several(
-        config, options.out, options.seeds, force=options.force, train_one=one
-    )
+    report = train_several(config, options.out, options.seeds, force=options.force, train_one=one)
     print("\n".join(seeds_lines(report, options.out)))
     return 0
 
@@ -177,9 +175,7 @@ def _checked(kind: type[Kind], **values: object) -> Kind:
         raise ConfigError(f"--{explain(error)}") from None
 
 
-def _within(
-    options: Options, config: TrialConfig, device: str, runs: int, say: Say
-) -> TrialConfig:
+def _within(options: Options, config: TrialConfig, device: str, runs: int, say: Say) -> TrialConfig:
     """`config` with no more epochs than fit into --max-minutes."""
     if options.max_minutes is None:
         return config

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from fmnist_models.classes import class_names
 from fmnist_models.data import load_test_data
-from fmnist_models.inference import predict
 from fmnist_models.errors import DataError
 from fmnist_models.fetch import find_data
 from fmnist_models.folder import (
@@ -21,6 +20,7 @@ from fmnist_models.folder import (
     load_network,
     save_metrics,
 )
+from fmnist_models.inference import predict
 from fmnist_models.metrics import wilson_interval
 from fmnist_models.scores import score_in_full
 

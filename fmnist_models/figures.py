@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -23,7 +24,7 @@ BLUE, ORANGE = "#2a6fb5", "#d9662b"
 RIGHT = LinearSegmentedColormap.from_list("right", ["#ffffff", "#d5e3f2", "#2a6fb5"])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#ffffff", "#fbe0d0", "#d9662b"])
 DPI = 160
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": INK,
@@ -81,9 +82,7 @@ def learning_curves(
     return figure
 
 
-def _curve(
-    axes: Axes, x: Sequence[float], y: Sequence[float], colour: str, label: str
-) -> None:
+def _curve(axes: Axes, x: Sequence[float], y: Sequence[float], colour: str, label: str) -> None:
     marker = "o" if len(x) < 25 else ""
     axes.plot(x, y, color=colour, linewidth=2, marker=marker, markersize=4, label=label)
 

@@ -99,7 +99,7 @@ def lookalikes(seen: Seen, matrix: NDArray[np.int64], labels: Sequence[int]) -> 
     names = [seen.names[label] for label in labels]
     with rc_context(STYLE):
         figure = Figure(figsize=(10.4, 5.0), layout="constrained")
-        left, right = figure.subfigures(1, 2, width_ratios=[1, 1.05], wspace=0.03)
+        left, right = np.ravel(figure.subfigures(1, 2, width_ratios=[1, 1.05], wspace=0.03))
         axes = left.subplots()
         draw_matrix(axes, matrix[np.ix_(labels, labels)], names)
         within = matrix[np.ix_(labels, labels)]
@@ -141,7 +141,7 @@ def saliency(seen: Seen, attributed: Attributed) -> Figure:
     half = -(-count // 2)
     with rc_context(STYLE):
         figure = Figure(figsize=(10.4, 0.5 + 2 * 3.75), layout="constrained")
-        parts = figure.subfigures(2, 1)
+        parts = np.ravel(figure.subfigures(2, 1))
         for part, start in zip(parts, (0, half), strict=True):
             grid = part.subplots(2, half, squeeze=False)
             for axes in grid.flat:
@@ -155,9 +155,7 @@ def saliency(seen: Seen, attributed: Attributed) -> Figure:
     return figure
 
 
-def _attributed(
-    pair: NDArray[np.object_], seen: Seen, attributed: Attributed, place: int
-) -> None:
+def _attributed(pair: NDArray[np.object_], seen: Seen, attributed: Attributed, place: int) -> None:
     index, values = attributed.indices[place], attributed.maps[place]
     true, named = int(seen.labels[index]), int(seen.predicted[index])
     _picture(pair[0], seen.images[index])

@@ -1,7 +1,7 @@
 """A trained model to be used: pictures in, classes with probabilities out.
 
-    from fmnist_models import load_model
-    load_model("models/quick").predict(["shirt.jpg"])
+from fmnist_models import load_model
+load_model("models/quick").predict(["shirt.jpg"])
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from fmnist_models.classes import class_names, is_fashion_mnist
 from fmnist_models.data import Images
-from fmnist_models.inference import predict
 from fmnist_models.errors import ConfigError
 from fmnist_models.folder import Header, load_network
 from fmnist_models.idx import IMAGE_SIDE
+from fmnist_models.inference import predict
 from fmnist_models.pictures import Invert, prepare, read_picture
 
 Picture = str | Path | Image.Image | NDArray[Any] | Tensor

@@ -92,8 +92,8 @@ def _pictures(metrics: ModelMetrics, tested: Tested) -> Iterator[Picture]:
     yield Picture(
         "confusion-matrix",
         "Which classes are taken for which",
-        "Each row is a true class. Blue on the diagonal is right; the deeper the orange, the larger "
-        "the share of the row that went astray.",
+        "Each row is a true class. Blue on the diagonal is right; the deeper the orange, the "
+        "larger the share of the row that went astray.",
         png(figures.confusion_matrix(details)),
     )
     if is_fashion_mnist(header.digest):

@@ -32,7 +32,7 @@ def to_yaml(content: JsonValue, comment: str) -> str:
 def yaml_to_json(text: str, source: str) -> str:
     """The YAML in `text` as JSON; raises ConfigError, in one line, when it is not acceptable."""
     try:
-        return json.dumps(yaml.load(text, _Loader), allow_nan=False)  # noqa: S506
+        return json.dumps(yaml.load(text, _Loader), allow_nan=False)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{source} is not YAML ({reason}); export it again") from None

@@ -139,9 +139,7 @@ def gather(
     )
 
 
-def top_trials(
-    database: Database, study: Study, top: int
-) -> list[tuple[int, float, TrialConfig]]:
+def top_trials(database: Database, study: Study, top: int) -> list[tuple[int, float, TrialConfig]]:
     """The best COMPLETE trials with different configurations: number, value, configuration."""
     complete = [
         trial

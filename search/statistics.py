@@ -1,7 +1,7 @@
-"""How sure one can be that a configuration is better than another, and how good the best really is.
+"""How sure one can be that one configuration beats another, and how good the best really is.
 
-Shapes: scores (K, N): for each of K configurations the share of its runs that got validation image n
-right; 0 or 1 where there was one run.
+Shapes: scores (K, N): for each of K configurations the share of its runs that got validation image
+n right; 0 or 1 where there was one run.
 """
 
 from __future__ import annotations

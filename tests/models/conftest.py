@@ -83,7 +83,9 @@ def trained(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
         epochs=4,
     )
     trainer = Trainer(config, data, device="cpu", precision="fp32")
-    epochs = [e.model_copy(update={"val_loss": None, "val_accuracy": None}) for e in trainer.epochs()]
+    epochs = [
+        e.model_copy(update={"val_loss": None, "val_accuracy": None}) for e in trainer.epochs()
+    ]
     folder = tmp_path_factory.mktemp("models") / "small"
     folder.mkdir()
     save_model(folder, trainer.averaged_model, config, Header.of(data))

@@ -144,9 +144,9 @@ def test_what_can_be_no_ensemble(
 
 def test_the_distillation_loss_is_hintons() -> None:
     student, teacher = torch.randn(2, 8, 10)
-    wanted = 9 * kl_div(
-        log_softmax(student / 3, 1), softmax(teacher / 3, 1), reduction="none"
-    ).sum(1).mean(0)
+    wanted = 9 * kl_div(log_softmax(student / 3, 1), softmax(teacher / 3, 1), reduction="none").sum(
+        1
+    ).mean(0)
     torch.testing.assert_close(distillation_loss(student, teacher, 3.0), wanted)
     assert distillation_loss(teacher, teacher, 2.0).abs() < 1e-6
 
@@ -160,9 +160,7 @@ def test_a_student_comes_closer_to_its_teacher(
     def distance(share: float) -> float:
         how = DistillConfig(share=share, temperature=2.0)
         config = everything_on(model=QuickConfig(width=8, depth=1), batch_size=32, epochs=4)
-        student = Student(
-            config, few, device="cpu", precision="fp32", teacher=teacher, how=how
-        )
+        student = Student(config, few, device="cpu", precision="fp32", teacher=teacher, how=how)
         list(student.epochs())
         with torch.no_grad():
             return float(distillation_loss(student.averaged_model(x), teacher(x), 1.0))

@@ -77,7 +77,9 @@ def test_an_ensemble_with_views(data: Dataset, tmp_path: Path) -> None:
     config = CONFIGS["quick"]
     members = [build_network(config, 10) for _ in range(2)]
     views = ViewsConfig(flip=True, shift=1)
-    made = EnsembleConfig(members=(config, config), views=views, chosen="unread", sources=("a", "b"))
+    made = EnsembleConfig(
+        members=(config, config), views=views, chosen="unread", sources=("a", "b")
+    )
     save_model(tmp_path, Ensemble(members, views, -data.mean / data.std), made, Header.of(data))
     export_onnx(tmp_path, tmp_path / "model.onnx", None, force=False)
     agrees(tmp_path, tmp_path / "model.onnx", data)

@@ -73,7 +73,9 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize(("make", "dark_on_light", "allowed"), WAYS, ids=lambda v: getattr(v, "__name__", None))
+@pytest.mark.parametrize(
+    ("make", "dark_on_light", "allowed"), WAYS, ids=lambda v: getattr(v, "__name__", None)
+)
 def test_a_picture_comes_back_as_the_image_it_was_made_of(
     data: Dataset,
     tmp_path: Path,

@@ -31,7 +31,9 @@ def files(data: Dataset, tmp_path: Path) -> list[Path]:
     """Picture files of 30 validation images: every other one large and dark on light."""
     paths = []
     for i, pixels in enumerate(data.validation.images[:30, 0].numpy()):
-        picture = Image.fromarray(255 - pixels).resize((140, 140)) if i % 2 else Image.fromarray(pixels)
+        picture = (
+            Image.fromarray(255 - pixels).resize((140, 140)) if i % 2 else Image.fromarray(pixels)
+        )
         paths.append(tmp_path / f"{i}.png")
         picture.save(paths[-1])
     return paths
@@ -118,12 +120,21 @@ def test_loading_runs_nothing_of_what_a_hostile_folder_holds(
 ) -> None:
     sprung = tmp_path / "sprung"
     line = f"import pathlib; pathlib.Path({str(sprung)!r}).touch()\n"
-    for name in ("__init__.py", "config.py", "model.py", "torch.py", "sitecustomize.py", "quick.py"):
+    for name in (
+        "__init__.py",
+        "config.py",
+        "model.py",
+        "torch.py",
+        "sitecustomize.py",
+        "quick.py",
+    ):
         (model / name).write_text(line)
     for name in ("pytorch_model.bin", "model.pt", "checkpoint.bin", "model.pkl"):
         (model / name).write_bytes(pickle.dumps(Trap(sprung)))
     (model / "templates").mkdir()
-    (model / "templates" / "report.html").write_text("{{ cycler.__init__.__globals__.os.system('true') }}")
+    (model / "templates" / "report.html").write_text(
+        "{{ cycler.__init__.__globals__.os.system('true') }}"
+    )
     command = [sys.executable, "-m", "fmnist_models", "predict", str(model), str(files[0])]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert files[0].name in done.stdout
@@ -144,7 +155,9 @@ def _change_config(model: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def _rewrite(model: Path, change: Callable[[dict[str, torch.Tensor]], object], **fields: str) -> None:
+def _rewrite(
+    model: Path, change: Callable[[dict[str, torch.Tensor]], object], **fields: str
+) -> None:
     path = model / "model.safetensors"
     weights = load_file(path)
     change(weights)

@@ -159,7 +159,8 @@ def test_several_seeds_are_all_reported(
 
 def test_epochs_fit_into_the_time(data: Dataset) -> None:
     config = CONFIG.model_copy(update={"epochs": 1000})
-    (epoch,) = list(Trainer(CONFIG.model_copy(update={"epochs": 1}), data, device="cpu", precision="fp32").epochs())  # noqa: E501
+    short = CONFIG.model_copy(update={"epochs": 1})
+    (epoch,) = list(Trainer(short, data, device="cpu", precision="fp32").epochs())
     minutes = 20 * epoch.seconds / 60
     fitting = epochs_within(config, data, "cpu", "fp32", minutes)
     assert 5 <= fitting <= 60

@@ -108,7 +108,9 @@ def test_a_broken_off_comparison_goes_on(
     command = arguments(searched, small_data, "best.json", "--top", "2", "--seeds", "2")
     assert search_main.main(command) == 130
     assert not (folder / "best.json").exists()
-    monkeypatch.setattr(rerun_module, "rerun", lambda *a, **k: (trained.append(0), real(*a, **k))[1])
+    monkeypatch.setattr(
+        rerun_module, "rerun", lambda *a, **k: (trained.append(0), real(*a, **k))[1]
+    )
     assert search_main.main(command) == 0
     assert len(trained) == 4, "the two runs that were done are not repeated"
     capsys.readouterr()

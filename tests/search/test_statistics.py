@@ -23,9 +23,7 @@ def test_with_one_run_each_it_is_mcnemars_test() -> None:
 def test_p_is_uniform_where_there_is_no_difference() -> None:
     draw = np.random.default_rng(1)
     easy = draw.random(1000)
-    p_values = [
-        paired_p_value(*((draw.random((2, 3, 1000)) < easy).mean(1))) for _ in range(500)
-    ]
+    p_values = [paired_p_value(*((draw.random((2, 3, 1000)) < easy).mean(1))) for _ in range(500)]
     assert 0.03 <= np.mean(np.array(p_values) < 0.05) <= 0.08
 
 
@@ -36,8 +34,12 @@ def test_holms_adjustment() -> None:
 
 
 def test_a_simultaneous_interval_is_wider_the_more_are_compared() -> None:
-    assert simultaneous_interval(930, 1000, 1) == pytest.approx(wilson_interval(930, 1000), abs=1e-6)
-    widths = [high - low for low, high in (simultaneous_interval(930, 1000, n) for n in (1, 10, 200))]
+    assert simultaneous_interval(930, 1000, 1) == pytest.approx(
+        wilson_interval(930, 1000), abs=1e-6
+    )
+    widths = [
+        high - low for low, high in (simultaneous_interval(930, 1000, n) for n in (1, 10, 200))
+    ]
     assert widths == sorted(widths)
     assert widths[2] < 2 * widths[0]
 
