@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 DESCRIPTION = """Final training of a configuration, its score, and what comes of it: model folders
 that can be read about, used from the shell and from Python, combined and exported."""
@@ -74,7 +74,7 @@ def build_parser() -> Parser:
     return parser
 
 
-Commands = argparse._SubParsersAction[Parser]
+Commands = Any  # argparse's own name for it is private
 
 
 def _add_training(command: Parser) -> None:
