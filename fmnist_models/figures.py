@@ -14,13 +14,13 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from fmnist_models.metrics import EpochMetrics
 from fmnist_models.scores import TestDetails
 
 INK, SOFT, LINE, PAPER = "#1c2733", "#5d6b7a", "#dfe4ea", "#ffffff"
-BLUE, ORANGE = "#2a6fb5", "#d9662b"
+BLUE, PALE, ORANGE = "#2a6fb5", "#b9d0e8", "#d9662b"
 RIGHT = LinearSegmentedColormap.from_list("right", ["#ffffff", "#d5e3f2", "#2a6fb5"])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#ffffff", "#fbe0d0", "#d9662b"])
 DPI = 160
@@ -92,7 +92,7 @@ def confusion_matrix(details: TestDetails) -> Figure:
     with rc_context(STYLE):
         matrix = np.array(details.confusion)
         size = max(5.5, 1.9 + 0.62 * len(matrix))
-        figure = Figure(figsize=(size + 0.9, size), layout="constrained")
+        figure = Figure(figsize=(size + 0.35, size), layout="constrained")
         axes = figure.subplots()
         draw_matrix(axes, matrix, [score.name for score in details.classes])
         axes.set_title("Test images by true class (rows) and predicted class (columns)")
@@ -118,9 +118,14 @@ def draw_matrix(axes: Axes, matrix: np.ndarray, names: Sequence[str]) -> None:
     if len(matrix) <= 20:
         for (i, j), count in np.ndenumerate(matrix):
             if count:
-                deep = shares[i, j] > (0.6 if i == j else 0.6 * worst)
-                axes.text(j, i, f"{count}", ha="center", va="center", fontsize=9,
-                          color=PAPER if deep else INK)  # fmt: skip
+                colour = RIGHT(shares[i, j]) if i == j else WRONG(shares[i, j] / worst)
+                axes.text(j, i, f"{count}", ha="center", va="center", fontsize=9, color=_on(colour))
+
+
+def _on(colour: Sequence[float]) -> str:
+    """A colour of writing that can be read on `colour`, by its luminance (ITU-R BT.709)."""
+    red, green, blue = colour[:3]
+    return PAPER if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.6 else INK
 
 
 def reliability(details: TestDetails) -> Figure:
@@ -131,32 +136,25 @@ def reliability(details: TestDetails) -> Figure:
         bins = [one for one in details.bins if one.images]
         middles = [(one.low + one.high) / 2 for one in bins]
         width = 0.9 / len(details.bins)
-        above.bar(middles, [one.accuracy for one in bins], width, color=BLUE, label="accuracy")
-        above.bar(
-            middles,
-            [one.confidence - one.accuracy for one in bins],
-            width,
-            bottom=[one.accuracy for one in bins],
-            facecolor=(*_rgb(ORANGE), 0.25),
-            edgecolor=ORANGE,
-            linewidth=1,
-            label="gap to confidence",
-        )
+        accuracies, confidences = [one.accuracy for one in bins], [one.confidence for one in bins]
+        above.bar(middles, accuracies, width, color=PALE, label="accuracy")
         above.plot([0, 1], [0, 1], color=SOFT, linewidth=1.2, linestyle=(0, (4, 3)))
+        above.vlines(
+            middles, accuracies, confidences, color=ORANGE, linewidth=3, label="gap to confidence"
+        )
+        places = [m + side * width / 2 for m in middles for side in (-1, 1)]
+        above.hlines(accuracies, places[::2], places[1::2], color=BLUE, linewidth=2)
         error = 100 * details.calibration_error
         above.set(title=f"Calibration: expected error {error:.2f} points", ylabel="accuracy")
         above.set(xlim=(0, 1), ylim=(0, 1.02))
         above.legend(loc="upper left", fontsize=9)
         below.bar(middles, [one.images for one in bins], width, color=SOFT)
         below.set(xlabel="confidence: the highest probability", ylabel="images", yscale="log")
+        below.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        below.minorticks_off()
         for axes in (above, below):
             axes.grid(True, axis="y")
             axes.set_axisbelow(True)
         above.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         below.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return figure
-
-
-def _rgb(colour: str) -> tuple[float, float, float]:
-    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return red, green, blue

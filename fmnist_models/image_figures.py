@@ -55,7 +55,7 @@ def worst_mistakes(seen: Seen) -> Figure:
     worst = seen.mistakes()[: WORST_ROWS * WORST_COLUMNS]
     rows = max(1, -(-len(worst) // WORST_COLUMNS))
     with rc_context(STYLE):
-        figure = Figure(figsize=(10.4, 0.45 + 1.72 * rows), layout="constrained")
+        figure = Figure(figsize=(10.4, 0.45 + 1.66 * rows), layout="constrained")
         grid = figure.subplots(rows, WORST_COLUMNS, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
@@ -104,7 +104,7 @@ def lookalikes(seen: Seen, matrix: NDArray[np.int64], labels: Sequence[int]) -> 
         draw_matrix(axes, matrix[np.ix_(labels, labels)], names)
         within = matrix[np.ix_(labels, labels)]
         among, errors = within.sum() - np.trace(within), matrix.sum() - np.trace(matrix)
-        axes.set_title(f"{among} of all {errors} mistakes are among these")
+        axes.set_title(f"{among:,} of all {errors:,} mistakes are among these")
         grid = right.subplots(len(labels), len(labels), squeeze=False)
         for i, true in enumerate(labels):
             for j, taken in enumerate(labels):
@@ -122,6 +122,7 @@ def _cell(axes: Axes, seen: Seen, true: int, taken: int) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set(visible=True, color=LINE)
+        axes.set_box_aspect(1)
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color=SOFT)
     else:
         _picture(axes, seen.images[index], LINE if true == taken else ORANGE)
@@ -140,7 +141,7 @@ def saliency(seen: Seen, attributed: Attributed) -> Figure:
     count = len(attributed.indices)
     half = -(-count // 2)
     with rc_context(STYLE):
-        figure = Figure(figsize=(10.4, 0.5 + 2 * 3.75), layout="constrained")
+        figure = Figure(figsize=(10.4, 0.4 + 2 * 3.2), layout="constrained")
         parts = np.ravel(figure.subfigures(2, 1))
         for part, start in zip(parts, (0, half), strict=True):
             grid = part.subplots(2, half, squeeze=False)
@@ -161,7 +162,7 @@ def _attributed(pair: NDArray[np.object_], seen: Seen, attributed: Attributed, p
     _picture(pair[0], seen.images[index])
     pair[0].set_title(seen.names[named], fontsize=9, loc="center", pad=3,
                       color=INK if true == named else ORANGE)  # fmt: skip
-    _picture(pair[1], (seen.images[index] * 0.35).astype(np.uint8))
+    _picture(pair[1], (seen.images[index] * 0.22).astype(np.uint8))
     top = max(1e-9, float(np.quantile(np.abs(values), 0.995)))
     strength = np.clip(np.abs(values) / top, 0, 1) * 0.9
     pair[1].imshow(

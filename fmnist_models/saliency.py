@@ -18,6 +18,8 @@ from fmnist_models.folder import Header
 
 STEPS = 32
 """Points on the way from black, at which the gradient is taken."""
+SMOOTHED = 2
+"""Times that each pixel becomes the mean of its 3x3 neighbourhood."""
 AT_ONCE = 512
 """Images, at their points, in one forward and backward pass."""
 
@@ -27,7 +29,7 @@ def attributions(
 ) -> NDArray[np.float32]:
     """images: (N, 1, 28, 28) uint8; targets: a class for each -> maps (N, 28, 28), signed.
 
-    Smoothed over 3x3 pixels, because single pixels' gradients are noise to the eye.
+    Smoothed over 5x5 pixels, the middle most, because single pixels' gradients are noise to the eye.
     """
     # Imported late, as captum brings matplotlib with it.
     from captum.attr import IntegratedGradients
@@ -42,6 +44,8 @@ def attributions(
         n_steps=STEPS,
         internal_batch_size=AT_ONCE,
     )
-    smooth = avg_pool2d(maps.detach().float(), 3, stride=1, padding=1)
+    smooth = maps.detach().float()
+    for _ in range(SMOOTHED):
+        smooth = avg_pool2d(smooth, 3, stride=1, padding=1)
     result: NDArray[np.float32] = smooth[:, 0].cpu().numpy()
     return result
