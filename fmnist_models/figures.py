@@ -24,6 +24,8 @@ BLUE, PALE, ORANGE = "#2a6fb5", "#b9d0e8", "#d9662b"
 RIGHT = LinearSegmentedColormap.from_list("right", ["#ffffff", "#d5e3f2", "#2a6fb5"])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#ffffff", "#fbe0d0", "#d9662b"])
 DPI = 160
+WIDEST = 10.4
+"""Width in inches of the figures that fill a page."""
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,8 @@ TEACHER, ONNX = "teacher.json", "model.onnx"
 CHECKPOINT = "checkpoint.bin"
 OURS = (WEIGHTS, CONFIG, METRICS, CARD, REPORT, PICTURES, EVENTS, TEACHER, ONNX, CHECKPOINT)
 """All that we put into a model folder; anything else there is somebody's own."""
+FILES_WITHIN = {PICTURES: "*.png", EVENTS: "events.out.tfevents.*"}
+CARD_START = "---\nlibrary_name: fmnist-search\n"
 MOST_CLASSES = 256
 """Labels are single bytes."""
 
@@ -212,10 +214,23 @@ def foreign(folder: Path) -> list[str]:
 
 
 def clear(folder: Path) -> None:
-    """Remove what we put into a model folder, and nothing else."""
+    """Remove what we put into a model folder, and nothing else.
+
+    What only has the name of one of our files or folders, somebody's own README.md say, stays.
+    """
     for name in OURS:
         path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
+        if name in FILES_WITHIN:
+            for file in path.glob(FILES_WITHIN[name]):
+                file.unlink()
+            with suppress(OSError):  # missing, or not empty
+                path.rmdir()
+        elif name != CARD or _is_card(path):
             path.unlink(missing_ok=True)
+
+
+def _is_card(path: Path) -> bool:
+    try:
+        return path.read_bytes()[:100].startswith(CARD_START.encode())
+    except OSError:
+        return False

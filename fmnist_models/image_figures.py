@@ -15,7 +15,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fmnist_models.figures import INK, LINE, ORANGE, SOFT, STYLE, draw_matrix
+from fmnist_models.figures import INK, LINE, ORANGE, SOFT, STYLE, WIDEST, draw_matrix
 from fmnist_models.scores import Floats, Labels
 
 WORST_ROWS, WORST_COLUMNS = 4, 8
@@ -55,7 +55,7 @@ def worst_mistakes(seen: Seen) -> Figure:
     worst = seen.mistakes()[: WORST_ROWS * WORST_COLUMNS]
     rows = max(1, -(-len(worst) // WORST_COLUMNS))
     with rc_context(STYLE):
-        figure = Figure(figsize=(10.4, 0.45 + 1.66 * rows), layout="constrained")
+        figure = Figure(figsize=(WIDEST, 0.45 + 1.66 * rows), layout="constrained")
         grid = figure.subplots(rows, WORST_COLUMNS, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
@@ -98,7 +98,7 @@ def lookalikes(seen: Seen, matrix: NDArray[np.int64], labels: Sequence[int]) -> 
     """
     names = [seen.names[label] for label in labels]
     with rc_context(STYLE):
-        figure = Figure(figsize=(10.4, 5.0), layout="constrained")
+        figure = Figure(figsize=(WIDEST, 5.0), layout="constrained")
         left, right = np.ravel(figure.subfigures(1, 2, width_ratios=[1, 1.05], wspace=0.03))
         axes = left.subplots()
         draw_matrix(axes, matrix[np.ix_(labels, labels)], names)
@@ -141,7 +141,7 @@ def saliency(seen: Seen, attributed: Attributed) -> Figure:
     count = len(attributed.indices)
     half = -(-count // 2)
     with rc_context(STYLE):
-        figure = Figure(figsize=(10.4, 0.4 + 2 * 3.2), layout="constrained")
+        figure = Figure(figsize=(WIDEST, 0.4 + 2 * 3.2), layout="constrained")
         parts = np.ravel(figure.subfigures(2, 1))
         for part, start in zip(parts, (0, half), strict=True):
             grid = part.subplots(2, half, squeeze=False)

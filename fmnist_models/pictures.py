@@ -116,6 +116,7 @@ def _fitted(grey: Grey) -> Grey:
     way = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
     small = np.asarray(Image.fromarray(grey).resize(size, way))
     square = np.full((IMAGE_SIDE, IMAGE_SIDE), round(background(grey)), dtype=np.uint8)
-    top, left = (IMAGE_SIDE - size[1]) // 2, (IMAGE_SIDE - size[0]) // 2
+    # Of an odd margin the larger part is above and to the left, as in nearly all of Fashion-MNIST.
+    top, left = (IMAGE_SIDE + 1 - size[1]) // 2, (IMAGE_SIDE + 1 - size[0]) // 2
     square[top : top + size[1], left : left + size[0]] = small
     return square

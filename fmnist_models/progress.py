@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fmnist_models.folder import EVENTS, FILES_WITHIN
 from fmnist_models.metrics import EpochMetrics
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ class Events:
         from tensorboardX import SummaryWriter
 
         self.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for old in self._folder.glob(FILES_WITHIN[EVENTS]):
+            old.unlink()
         self._writer = SummaryWriter(str(self._folder))
         for metrics in done:
             self.end_epoch(metrics)

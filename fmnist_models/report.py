@@ -20,7 +20,7 @@ from fmnist_models import figures, image_figures
 from fmnist_models.card import Facts, card_text, facts_of
 from fmnist_models.classes import LOOKALIKES, class_names, is_fashion_mnist
 from fmnist_models.data import Images
-from fmnist_models.figures import png
+from fmnist_models.figures import DPI, WIDEST, png
 from fmnist_models.files import make_folder, write_atomically
 from fmnist_models.folder import CARD, PICTURES, REPORT, Header, ModelMetrics, load_config
 from fmnist_models.image_figures import Attributed, Seen
@@ -48,6 +48,12 @@ class Picture:
     title: str
     caption: str
     content: bytes
+
+    @property
+    def width_percent(self) -> float:
+        """How wide it is shown, so that the writing in all pictures has one size."""
+        pixels = int.from_bytes(self.content[16:20], "big")  # of the PNG's header
+        return min(100.0, 100 * pixels / (DPI * WIDEST))
 
     @property
     def inlined(self) -> str:
