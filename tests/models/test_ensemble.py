@@ -124,7 +124,12 @@ def test_all_seeds_of_one_run_may_be_members(
 
 
 def test_what_can_be_no_ensemble(
-    members: list[Path], data: Dataset, refused: Refused, tmp_path: Path, folder: Path
+    members: list[Path],
+    data: Dataset,
+    refused: Refused,
+    tmp_path: Path,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     first, second, _ = map(str, members)
     refused(main, ["ensemble", first, first, "--out", "all"], "named twice")
@@ -136,6 +141,7 @@ def test_what_can_be_no_ensemble(
     save_model(members[1], build_network(config, 10), config, other)
     refused(main, ["ensemble", first, second, "--out", "all"], "was trained on other data")
     assert main(["ensemble", first, "--flip", "--out", "one"]) == 0
+    capsys.readouterr()
     refused(main, ["ensemble", "one", first, "--out", "all"], "is an ensemble already")
     refused(main, ["ensemble", first, "--out", "one"], "holds something already")
     (folder / "one" / "mine.txt").write_text("mine")
@@ -169,7 +175,11 @@ def test_a_student_comes_closer_to_its_teacher(
 
 
 def test_a_student_is_trained_from_the_shell(
-    trained: Path, data: Dataset, small_data: Path, folder: Path, refused: Refused
+    trained: Path,
+    small_data: Path,
+    folder: Path,
+    refused: Refused,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     teacher = folder / "teacher"
     shutil.copytree(trained, teacher)
@@ -188,6 +198,7 @@ def test_a_student_is_trained_from_the_shell(
     assert metrics.test_accuracy is not None
     assert main(arguments) == 0, "a finished student is left as it is"
     assert len(load_metrics(folder / "student").test_readings) == 1
+    capsys.readouterr()
     refused(main, [*arguments, "--temperature", "3"], "holds something else")
     refused(main, [*arguments, "--share", "2"], "--share")
     arguments[4] = "teacher"

@@ -54,12 +54,12 @@ def palette(pixels: Pixels) -> Image.Image:
 WAYS = [
     (plain, False, 0),
     (negative, True, 0),
-    (large, False, 5),
-    (large_negative, True, 10),
-    (wide_canvas, True, 5),
-    (coloured, True, 14),
-    (deep, False, 5),
-    (palette, False, 5),
+    (large, False, 8),
+    (large_negative, True, 12),
+    (wide_canvas, True, 8),
+    (coloured, True, 15),
+    (deep, False, 8),
+    (palette, False, 8),
 ]
 
 

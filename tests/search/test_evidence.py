@@ -79,7 +79,7 @@ def test_the_best_are_trained_again_and_compared(
     assert 0 <= second["p"] <= second["p_holm"] <= 1
     low, high = fresh["corrected_interval"]
     assert low <= fresh["corrected_accuracy"] <= high
-    assert fresh["validation_images"] == 400
+    assert 390 <= fresh["validation_images"] <= 410, "a sixth, class by class"
     assert fresh["train_images"] == 1000
     assert content["evidence"]["digests"]["data"] == find_data(small_data).digest
     assert len(content["evidence"]["digests"]["code"]) == 64
