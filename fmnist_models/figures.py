@@ -70,7 +70,8 @@ def learning_curves(
         _curve(right, x, [e.train_accuracy for e in epochs], BLUE, "training, augmented images")
         validated = [(e.epoch, e.val_accuracy) for e in epochs if e.val_accuracy is not None]
         if validated:
-            _curve(right, *zip(*validated, strict=True), SOFT, "validation")
+            places, values = [e for e, _ in validated], [v for _, v in validated]
+            _curve(right, places, values, SOFT, "validation")
         if test:
             accuracy, (low, high) = test
             right.axhspan(low, high, color=ORANGE, alpha=0.18, linewidth=0)

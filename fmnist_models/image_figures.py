@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -34,7 +35,8 @@ class Seen:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """The most probable class of each image: (N,)."""
-        return self.probabilities.argmax(1)
+        predicted: NDArray[np.int64] = self.probabilities.argmax(1)
+        return predicted
 
     def mistakes(self) -> NDArray[np.int64]:
         """Indices of the wrongly classified, the most confident first."""
@@ -99,7 +101,8 @@ def lookalikes(seen: Seen, matrix: NDArray[np.int64], labels: Sequence[int]) -> 
     names = [seen.names[label] for label in labels]
     with rc_context(STYLE):
         figure = Figure(figsize=(WIDEST, 5.0), layout="constrained")
-        left, right = np.ravel(figure.subfigures(1, 2, width_ratios=[1, 1.05], wspace=0.03))
+        halves: Any = figure.subfigures(1, 2, width_ratios=[1, 1.05], wspace=0.03)
+        left, right = halves
         axes = left.subplots()
         draw_matrix(axes, matrix[np.ix_(labels, labels)], names)
         within = matrix[np.ix_(labels, labels)]
@@ -142,7 +145,7 @@ def saliency(seen: Seen, attributed: Attributed) -> Figure:
     half = -(-count // 2)
     with rc_context(STYLE):
         figure = Figure(figsize=(WIDEST, 0.4 + 2 * 3.2), layout="constrained")
-        parts = np.ravel(figure.subfigures(2, 1))
+        parts: Any = figure.subfigures(2, 1)
         for part, start in zip(parts, (0, half), strict=True):
             grid = part.subplots(2, half, squeeze=False)
             for axes in grid.flat:
