@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 
 from fmnist_models.classes import class_names, is_fashion_mnist
-from fmnist_models.config import TrialConfig
 from fmnist_models.cost import model_cost
 from fmnist_models.ensemble import CHOSEN, EnsembleConfig
 from fmnist_models.folder import AnyConfig, Header, ModelMetrics, TestReading
@@ -241,8 +240,8 @@ folder."""
 _LIMITS = "Any picture gets one of the classes, one that shows none of them too."
 _LIMITS_FASHION = """The images of Fashion-MNIST are 28x28 pixels of single pieces of clothing from
 one shop, in grey, without a background. On photographs of people, on anything with a background,
-and on other kinds of clothing it will do worse than the figures above. Any picture gets one of the ten
-classes."""
+and on other kinds of clothing it will do worse than the figures above. Any picture gets one of the
+ten classes."""
 _FILES = """`model.safetensors` weights; `config.json` the configuration; `metrics.json` every epoch
 and every reading of the test set; `report.html` and `pictures/` the report; `events/` curves for
 TensorBoard."""

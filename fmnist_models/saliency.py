@@ -29,7 +29,7 @@ def attributions(
 ) -> NDArray[np.float32]:
     """images: (N, 1, 28, 28) uint8; targets: a class for each -> maps (N, 28, 28), signed.
 
-    Smoothed over 5x5 pixels, the middle most, because single pixels' gradients are noise to the eye.
+    Smoothed over 5x5 pixels, the middle most: single pixels' gradients are noise to the eye.
     """
     # Imported late, as captum brings matplotlib with it.
     from captum.attr import IntegratedGradients

@@ -24,7 +24,7 @@ from fmnist_models.quick import QuickConfig
 from fmnist_models.wrn import WrnConfig
 from tests.conftest import Refused
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(180)
 
 
 def config_of(model: object, **parts: object) -> TrialConfig:

@@ -24,7 +24,7 @@ PICTURES = {
     "saliency.png",
     "learning-curves.png",
 }
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
