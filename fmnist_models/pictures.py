@@ -64,7 +64,7 @@ def prepare(picture: Image.Image, invert: Invert = "auto", *, trim: bool) -> tup
         grey = 255 - grey
     if grey.shape == (IMAGE_SIDE, IMAGE_SIDE):
         return grey, inverted
-    return _fitted(_trimmed(grey) if trim else grey), inverted
+    return _fitted(_trimmed(grey) if trim else grey, background(grey)), inverted
 
 
 def _grey(picture: Image.Image) -> Grey:
@@ -104,10 +104,10 @@ def _trimmed(grey: Grey) -> Grey:
     return grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def _fitted(grey: Grey) -> Grey:
+def _fitted(grey: Grey, backdrop: float) -> Grey:
     """The longer side brought to 28 pixels, the whole put into the middle of a square.
 
-    What is added has the colour of the background.
+    What is added has the grey level `backdrop`, 0 to 255.
     """
     height, width = grey.shape
     scale = IMAGE_SIDE / max(height, width)
@@ -115,7 +115,7 @@ def _fitted(grey: Grey) -> Grey:
     # Areas averaged on the way down, as an image sensor would; smooth on the way up.
     way = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
     small = np.asarray(Image.fromarray(grey).resize(size, way))
-    square = np.full((IMAGE_SIDE, IMAGE_SIDE), round(background(grey)), dtype=np.uint8)
+    square = np.full((IMAGE_SIDE, IMAGE_SIDE), round(backdrop), dtype=np.uint8)
     # Of an odd margin the larger part is above and to the left, as in nearly all of Fashion-MNIST.
     top, left = (IMAGE_SIDE + 1 - size[1]) // 2, (IMAGE_SIDE + 1 - size[0]) // 2
     square[top : top + size[1], left : left + size[0]] = small

@@ -1,8 +1,8 @@
 """`python -m spaces point|catalog`: a known-good point as a file, and the catalogue anew.
 
-python -m spaces point wrn wrn-28-10-erasing --epochs 300 --out wrn.json
-python -m fmnist_models train wrn.json --out models/wrn     # reproduces it
-python -m spaces catalog                                    # after a change of a space
+    python -m spaces point wrn wrn-28-10-erasing --epochs 300 --out wrn.json
+    python -m fmnist_models train wrn.json --out models/wrn     # reproduces it
+    python -m spaces catalog                                    # after a change of a space
 """
 
 from __future__ import annotations

@@ -55,9 +55,9 @@ WAYS = [
     (plain, False, 0),
     (negative, True, 0),
     (large, False, 8),
-    (large_negative, True, 12),
+    (large_negative, True, 16),
     (wide_canvas, True, 8),
-    (coloured, True, 15),
+    (coloured, True, 20),
     (deep, False, 8),
     (palette, False, 8),
 ]
