@@ -23,9 +23,13 @@ from fmnist_models.config import ModelConfig, SgdConfig, TrialConfig
 from fmnist_models.data import Dataset
 from fmnist_models.engine import Trainer
 from fmnist_models.families import build_model
+from fmnist_models.layers import PartialConv2d
 from fmnist_models.precision import Precision
 
 PROBE_STEPS = 3
+PASSES: dict[type[nn.Module], int] = {nn.SiLU: 2, nn.GELU: 2, nn.Mish: 7, PartialConv2d: 3}
+PADDED_PASSES = 3
+"""Passes over memory that some modules take, in those of a ReLU; measured: benchmarks/LOG.md."""
 VALIDATION_SHARE = 1 / 3
 """Seconds of a validation image over those of a training image: forward only."""
 
@@ -63,7 +67,9 @@ class _Counter:
     def _count(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(module, nn.Dropout | nn.Identity):
             return
-        self.activations += output.numel()
+        self.activations += output.numel() * PASSES.get(type(module), 1)
+        if isinstance(module, nn.Conv2d) and module.padding_mode != "zeros":
+            self.activations += inputs[0].numel() * PADDED_PASSES  # copied into a larger one
         if isinstance(module, nn.Conv2d | nn.Linear):
             self.macs += output.numel() * module.weight[0].numel()
 

@@ -55,6 +55,11 @@ class Slots:
             self._keep(trial, config)
         return config
 
+    def is_queued(self, trial: optuna.Trial) -> bool:
+        """Whether the trial's parameters were queued, and not sampled."""
+        kept = self.database.optuna_storage.get_trial(trial._trial_id)
+        return "fixed_params" in kept.system_attrs
+
     def _repeated(self, trial: optuna.Trial) -> TrialConfig | None:
         """What the trial's chain trained, seed and all, so that the curve is unbroken."""
         for number in Chain.of(trial.user_attrs).repeats:
