@@ -19,7 +19,7 @@ CPU_MAX_EPOCH_SECONDS = 120.0
 TRIALS_IN_BUDGET = 3
 """So many trials, one after another, shall fit into a time budget."""
 WORKER_MEMORY_BYTES = 1_500_000_000
-"""An allowance for a worker: a search with two took 3.0 to 4.1 GB in all (results/README.md)."""
+"""An allowance for a worker: a search with two took 3.0 to 5.2 GB in all (results/README.md)."""
 PACKAGES = ("torch", "torchvision", "optuna", "ray", "sqlalchemy", "numpy")
 
 

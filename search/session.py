@@ -157,11 +157,14 @@ class SearchSession:
         with self._lock:
             known_good = KNOWN_GOOD in trial.user_attrs
             self._live[trial.number] = trial, LiveTrial(trial.number, config, known_good)
-        if not self.context.affordable(config.model):
-            # Queued on another day, or by someone with more time.
+        if not self.context.affordable(config.model) and self._is_queued(trial):
+            # On another day, or by someone with more time; what is sampled is as small as it gets.
             self.fail(trial.number, "too slow: an epoch would take longer than --max-epoch-time")
             return self.next_trial()
         return StartedTrial(number=trial.number, config=config)
+
+    def _is_queued(self, trial: optuna.Trial) -> bool:
+        return "fixed_params" in self.study.get_trials(deepcopy=False)[trial.number].system_attrs
 
     def _configure(self, trial: optuna.Trial) -> TrialConfig:
         """Sample the configuration of a trial and record it."""
