@@ -26,25 +26,32 @@ from spaces import get_space
 
 OTHERS: dict[str, list[ModelConfig]] = {
     "quick": [
-        QuickConfig(width=width, depth=depth, batch_norm=norm, activation=activation)
-        for width, depth, norm, activation in [
-            (8, 1, True, "relu"),
-            (8, 3, True, "silu"),
-            (16, 1, True, "relu"),
-            (16, 3, False, "relu"),
-            (32, 1, True, "gelu"),
-            (32, 3, True, "relu"),
+        QuickConfig(
+            width=width, depth=depth, batch_norm=norm, activation=activation, padding=padding
+        )
+        for width, depth, norm, activation, padding in [
+            (8, 1, True, "relu", "zeros"),
+            (8, 3, True, "silu", "zeros"),
+            (16, 1, True, "relu", "reflect"),
+            (16, 3, False, "relu", "zeros"),
+            (32, 1, True, "gelu", "weighted"),
+            (32, 3, True, "relu", "zeros"),
         ]
     ],
     "wrn": [
-        WrnConfig(depth=depth, width=width, batch_norm=norm, activation=activation)
-        for depth, width, norm, activation in [
-            (10, 2, True, "relu"),
-            (16, 1, False, "silu"),
-            (22, 1, True, "relu"),
-            (16, 2, True, "silu"),
-            (28, 1, True, "silu"),
-            (10, 4, True, "relu"),
+        WrnConfig(depth=depth, width=width, batch_norm=norm, activation=activation, padding=padding)
+        for depth, width, norm, activation, padding in [
+            (10, 2, True, "relu", "zeros"),
+            (16, 1, False, "silu", "zeros"),
+            (22, 1, True, "relu", "zeros"),
+            (16, 2, True, "silu", "zeros"),
+            (28, 1, True, "silu", "zeros"),
+            (10, 4, True, "relu", "zeros"),
+            (10, 1, True, "mish", "zeros"),
+            (16, 2, True, "mish", "replicate"),
+            (10, 2, True, "relu", "reflect"),
+            (10, 2, True, "relu", "weighted"),
+            (22, 1, True, "mish", "weighted"),
         ]
     ],
 }

@@ -23,9 +23,15 @@ from fmnist_models.config import ModelConfig, SgdConfig, TrialConfig
 from fmnist_models.data import Dataset
 from fmnist_models.engine import Trainer
 from fmnist_models.families import build_model
+from fmnist_models.layers import PartialConv2d
 from fmnist_models.precision import Precision
 
 PROBE_STEPS = 3
+PASSES: dict[type[nn.Module], int] = {nn.SiLU: 2, nn.GELU: 2, nn.Mish: 7, PartialConv2d: 3}
+PADDED_PASSES = 3
+"""Passes over memory that some modules take, in those of a ReLU; measured: benchmarks/LOG.md."""
+SAME_SHAPE = (nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.GELU, nn.Mish)
+"""Modules whose output has their input's shape: passed by while counting, which halves its time."""
 VALIDATION_SHARE = 1 / 3
 """Seconds of a validation image over those of a training image: forward only."""
 
@@ -57,15 +63,23 @@ class _Counter:
     def __init__(self, model: nn.Module) -> None:
         self.macs = self.activations = 0
         for module in model.modules():
+            if isinstance(module, SAME_SHAPE):
+                module.forward = _same  # type: ignore[assignment, method-assign]
             if not list(module.children()):
                 module.register_forward_hook(self._count)
 
     def _count(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(module, nn.Dropout | nn.Identity):
             return
-        self.activations += output.numel()
+        self.activations += output.numel() * PASSES.get(type(module), 1)
+        if isinstance(module, nn.Conv2d) and module.padding_mode != "zeros":
+            self.activations += inputs[0].numel() * PADDED_PASSES  # copied into a larger one
         if isinstance(module, nn.Conv2d | nn.Linear):
             self.macs += output.numel() * module.weight[0].numel()
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
 
 
 @dataclass(frozen=True)

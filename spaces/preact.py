@@ -28,18 +28,21 @@ def _suggest_model(trial: BaseTrial, context: SpaceContext) -> PreactConfig:
     """The deepest and then the widest network of a layout are bounded by what is affordable."""
     layout = choose(trial, "preact.layout", LAYOUTS)
     depths = DEPTHS[layout]
-    deepest = largest(
-        depths, lambda d: context.affordable(PreactConfig(layout=layout, depth=d, width=1))
-    )
+    activation = choose(trial, "preact.activation", ACTIVATIONS)
+
+    def fits(depth: int, width: int) -> bool:
+        return context.affordable(
+            PreactConfig(layout=layout, depth=depth, width=width, activation=activation)
+        )
+
+    deepest = largest(depths, lambda d: fits(d, 1))
     depth = trial.suggest_int(f"preact.{layout}.depth", depths[0], deepest, step=depths.step)
-    widest = largest(
-        WIDTHS, lambda w: context.affordable(PreactConfig(layout=layout, depth=depth, width=w))
-    )
+    widest = largest(WIDTHS, lambda w: fits(depth, w))
     return PreactConfig(
         layout=layout,
         depth=depth,
         width=trial.suggest_int("preact.width", WIDTHS[0], widest),
-        activation=choose(trial, "preact.activation", ACTIVATIONS),
+        activation=activation,
         bn_momentum=suggest_bn_momentum(trial, "preact"),
         dropout=trial.suggest_float("preact.dropout", 0.0, 0.5),
         stochastic_depth=suggest_stochastic_depth(trial, "preact"),

@@ -20,21 +20,26 @@ PADDINGS: list[Padding] = ["zeros", "reflect", "replicate", "weighted"]
 
 def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
     """Sample a `quick` net and how to train it."""
-    batch_norm = trial.suggest_categorical("quick.batch_norm", [True, False])
-    widest = largest(WIDTHS, lambda w: context.affordable(QuickConfig(width=w, depth=1)))
-    width = trial.suggest_int("quick.width", WIDTHS[0], widest, step=8)
-    deepest = largest(DEPTHS, lambda d: context.affordable(QuickConfig(width=width, depth=d)))
-    model = QuickConfig(
-        width=width,
-        depth=trial.suggest_int("quick.depth", DEPTHS[0], deepest),
+    parts = QuickConfig(
         activation=choose(trial, "quick.activation", ACTIVATIONS),
-        dropout=trial.suggest_float("quick.dropout", 0.0, 0.5),
         padding=choose(trial, "quick.padding", PADDINGS),
-        batch_norm=batch_norm,
-        bn_momentum=trial.suggest_float("quick.bn_momentum", 0.05, 0.5, log=True)
-        if batch_norm
-        else 0.1,
+        batch_norm=choose(trial, "quick.batch_norm", [True, False]),
     )
+
+    def fits(**size: int) -> bool:
+        return context.affordable(parts.model_copy(update=size))
+
+    widest = largest(WIDTHS, lambda w: fits(width=w, depth=1))
+    width = trial.suggest_int("quick.width", WIDTHS[0], widest, step=8)
+    deepest = largest(DEPTHS, lambda d: fits(width=width, depth=d))
+    sampled = {
+        "width": width,
+        "depth": trial.suggest_int("quick.depth", DEPTHS[0], deepest),
+        "dropout": trial.suggest_float("quick.dropout", 0.0, 0.5),
+    }
+    if parts.batch_norm:
+        sampled["bn_momentum"] = trial.suggest_float("quick.bn_momentum", 0.05, 0.5, log=True)
+    model = parts.model_copy(update=sampled)
     return suggest_training(trial, context, "quick", model)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -109,8 +110,11 @@ def completed(point: Params) -> Params:
 
 
 def largest(values: Sequence[int], affordable: Callable[[int], bool]) -> int:
-    """The largest of ascending `values` that is affordable; the smallest where none is."""
-    return next((v for v in reversed(values) if affordable(v)), values[0])
+    """The largest of ascending `values` that is affordable; the smallest where none is.
+
+    Found by halving: where a value is affordable, so are the smaller ones.
+    """
+    return values[max(bisect_left(values, True, key=lambda v: not affordable(v)) - 1, 0)]
 
 
 def choose(trial: BaseTrial, name: str, choices: Sequence[Choice]) -> Choice:

@@ -28,28 +28,35 @@ def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
 
 
 def _suggest_model(trial: BaseTrial, context: SpaceContext) -> WrnConfig:
-    """Depth, then stem, then width are bounded by what is affordable here."""
-    deepest = largest(DEPTHS, lambda d: context.affordable(WrnConfig(depth=d)))
-    depth = trial.suggest_int("wrn.depth", DEPTHS[0], deepest, step=6)
-    most = largest(STEMS, lambda s: context.affordable(WrnConfig(depth=depth, stem=s)))
-    stem = trial.suggest_int("wrn.stem", STEMS[0], most, step=48)
-    widest = largest(
-        WIDTHS, lambda w: context.affordable(WrnConfig(depth=depth, width=w, stem=stem))
+    """Depth, then stem, then width are bounded by what is affordable here with the other parts."""
+    parts = WrnConfig(
+        activation=choose(trial, "wrn.activation", ACTIVATIONS),
+        padding=choose(trial, "wrn.padding", PADDINGS),
+        batch_norm=choose(trial, "wrn.batch_norm", [True, False]),
     )
-    batch_norm = choose(trial, "wrn.batch_norm", [True, False])
+
+    def fits(**size: int) -> bool:
+        return context.affordable(parts.model_copy(update=size))
+
+    deepest = largest(DEPTHS, lambda d: fits(depth=d))
+    depth = trial.suggest_int("wrn.depth", DEPTHS[0], deepest, step=6)
+    most = largest(STEMS, lambda s: fits(depth=depth, stem=s))
+    stem = trial.suggest_int("wrn.stem", STEMS[0], most, step=48)
+    widest = largest(WIDTHS, lambda w: fits(depth=depth, stem=stem, width=w))
     rate, size = _suggest_drop_block(trial)
+    batch_norm = parts.batch_norm
     return WrnConfig(
         depth=depth,
         stem=stem,
         width=trial.suggest_int("wrn.width", WIDTHS[0], widest),
         dropout=trial.suggest_float("wrn.dropout", 0.0, 0.4),
-        activation=choose(trial, "wrn.activation", ACTIVATIONS),
+        activation=parts.activation,
         pool=choose(trial, "wrn.pool", POOLS),
         drop_block=rate,
         drop_block_size=size,
         stochastic_depth=suggest_stochastic_depth(trial, "wrn"),
         zero_init=choose(trial, "wrn.zero_init", [True, False]),
-        padding=choose(trial, "wrn.padding", PADDINGS),
+        padding=parts.padding,
         batch_norm=batch_norm,
         bn_momentum=suggest_bn_momentum(trial, "wrn") if batch_norm else 0.1,
         bn_eps=trial.suggest_float("wrn.bn_eps", 1e-5, 1e-3, log=True) if batch_norm else 1e-5,
