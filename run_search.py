@@ -6,7 +6,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from search.arguments import Parser, list_spaces, seconds, storage_default
+from search.arguments import (
+    Parser,
+    list_spaces,
+    seconds,
+    size,
+    storage_default,
+    without_password,
+)
 from search.settings import SAMPLERS, SCHEDULERS, SearchSettings, make_settings
 
 EXIT_STATUS = """exit status: 0 done; 1 no trial completed; 2 a mistake in what was asked for;
@@ -23,6 +30,7 @@ def build_parser() -> Parser:
     _add_study_options(parser)
     _add_search_options(parser)
     _add_machine_options(parser)
+    _add_safety_options(parser)
     return parser
 
 
@@ -75,7 +83,10 @@ def _add_machine_options(parser: Parser) -> None:
     group.add_argument(
         "--gpus-per-trial", type=float, help="GPUs of a trial, may be a part (default: 1 if any)"
     )
-    group.add_argument("--address", help="Ray cluster to join: auto or HOST:PORT (default: none)")
+    group.add_argument(
+        "--address",
+        help="Ray cluster to join: auto or HOST:PORT; needs its token, see README (default: none)",
+    )
     group.add_argument(
         "--data-dir", help="folder of the four idx files (default: found or fetched, see README)"
     )
@@ -83,6 +94,40 @@ def _add_machine_options(parser: Parser) -> None:
         "--train-samples",
         type=int,
         help="train on a stratified part, 1,000 at least (default: all 50,000 images)",
+    )
+
+
+def _add_safety_options(parser: Parser) -> None:
+    group = parser.add_argument_group("faults")
+    group.add_argument(
+        "--checkpoint-dir",
+        help="folder of the running trials' checkpoints (default: FILE.checkpoints beside a SQLite "
+        "FILE, else in the user's cache; on a cluster, name one that all nodes share)",
+    )
+    group.add_argument(
+        "--retries",
+        type=int,
+        default=2,
+        help="most times that a trial which raised, hung or lost its worker is tried again "
+        "(default: 2)",
+    )
+    group.add_argument(
+        "--trial-timeout",
+        type=seconds,
+        help="an epoch that takes longer counts as hung and is ended, e.g. 20m "
+        "(default: 10 times what it is expected to take, at least 10m)",
+    )
+    group.add_argument(
+        "--database-outage",
+        type=seconds,
+        default=300.0,
+        help="wait this long for a database that is gone before giving up (default: 5m)",
+    )
+    group.add_argument(
+        "--min-free",
+        type=size,
+        default=100_000_000,
+        help="start no trial with less free disk than this, e.g. 1GB (default: 100MB)",
     )
 
 
@@ -99,10 +144,16 @@ def settings_of(arguments: Sequence[str]) -> tuple[SearchSettings, bool]:
     if not options["space"] or options["trials"] is None:
         parser.error("--space and --trials are needed, for example --space quick --trials 12")
     as_json = options.pop("json")
-    options["storage"] = options["storage"] or storage_default(os.environ)
+    if options["storage"]:
+        options["storage"] = without_password(options["storage"])
+    else:
+        options["storage"] = storage_default(os.environ)
     options["study"] = options["study"] or options["space"]
     options["time_budget_seconds"] = options.pop("time_budget")
     options["max_epoch_seconds"] = options.pop("max_epoch_time")
+    options["trial_timeout_seconds"] = options.pop("trial_timeout")
+    options["database_outage_seconds"] = options.pop("database_outage")
+    options["min_free_bytes"] = options.pop("min_free")
     return make_settings(**options), as_json
 
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 from pydantic import ValidationError
 
 from fmnist_models.config import TrialConfig, explain, read_config
-from fmnist_models.errors import ConfigError, FmnistError, NoSpaceError
+from fmnist_models.errors import ConfigError, FmnistError, NoSpaceError, OutOfMemoryError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,13 +65,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; exit status 0, 2 a mistake, 3 a full disk, 130 Ctrl-C."""
+    """Run one command; exit status 0, 2 a mistake, 3 disk or memory full, 130 Ctrl-C."""
     options = build_parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
     except FmnistError as error:
         print(f"python -m fmnist_models {options.command}: {error}", file=sys.stderr)
-        return 3 if isinstance(error, NoSpaceError) else 2
+        return 3 if isinstance(error, NoSpaceError | OutOfMemoryError) else 2
     except KeyboardInterrupt:
         print("interrupted: start it again to go on after the last epoch", file=sys.stderr)
         return 130

@@ -136,6 +136,13 @@ def refresh_norms(model: nn.Module, forward: Callable[[nn.Module], object]) -> N
     model.eval()
 
 
+def slow_down_norms(model: nn.Module, parts: int) -> None:
+    """Let the running statistics of batch norms move in so many passes as far as in one before."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None:
+            module.momentum = 1 - (1 - module.momentum) ** (1 / parts)
+
+
 def _floats(model: nn.Module) -> list[Tensor]:
     """Parameters and floating-point buffers; a batch norm's counter is not averaged."""
     return [t for t in model.state_dict().values() if t.is_floating_point()]

@@ -9,7 +9,6 @@ seeded by (seed, epoch), so that a run resumed from a checkpoint draws what it w
 from __future__ import annotations
 
 import math
-import resource
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,18 +19,21 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from fmnist_models.augment import BatchLoader, normalize
+from fmnist_models.augment import BatchLoader
 from fmnist_models.averaging import (
     Average,
     ScheduleFreeWeights,
     StochasticWeightAverage,
     WeightAverage,
     refresh_norms,
+    slow_down_norms,
 )
 from fmnist_models.config import ScheduleFreeConfig, TrialConfig
-from fmnist_models.data import Dataset, Images
+from fmnist_models.data import Dataset
 from fmnist_models.errors import ConfigError, DivergedError
+from fmnist_models.inference import EVALUATION_BATCH, feed, predict
 from fmnist_models.losses import build_network, training_loss
+from fmnist_models.memory import peak_memory_bytes, reset_peak_memory
 from fmnist_models.metrics import EpochMetrics
 from fmnist_models.mixing import Mixer
 from fmnist_models.optimizers import build_optimizer
@@ -39,7 +41,6 @@ from fmnist_models.precision import Precision, autocast
 from fmnist_models.sam import Sam
 from fmnist_models.schedules import lr_factor, out_of_patience
 
-EVALUATION_BATCH = 1000
 REFRESH_IMAGES = 5000
 """So many training images, as they are scored, give an average's batch norms their statistics."""
 DROPOUT_SEED = 2**62
@@ -60,10 +61,22 @@ class Trainer:
     `dataset.train` and `dataset.validation` are moved to `device`; the validation part may be
     empty, and then epochs carry no validation figures. Raises ConfigError when a batch is larger
     than the training data.
+
+    `micro_batches`: each batch passes through the network in so many parts, whose gradients add up
+    to the batch's, so that fewer activations are held at a time. Draws for augmentation and mixing,
+    both passes of SAM, clipping and the update are the undivided batch's; the step is the same up
+    to rounding, but for two layers: dropout draws otherwise, and batch norm normalises each part by
+    itself (ghost batches, arXiv:1705.08741), its running statistics moving as far a step as before.
     """
 
     def __init__(
-        self, config: TrialConfig, dataset: Dataset, *, device: str, precision: Precision
+        self,
+        config: TrialConfig,
+        dataset: Dataset,
+        *,
+        device: str,
+        precision: Precision,
+        micro_batches: int = 1,
     ) -> None:
         images = len(dataset.train)
         if config.batch_size > images:
@@ -71,15 +84,18 @@ class Trainer:
                 f"batch_size {config.batch_size} is larger than the {images} training images; "
                 "lower it or train on more"
             )
-        if device != "cpu":
-            torch.cuda.reset_peak_memory_stats()
+        reset_peak_memory(device)
         self.config, self.device, self.precision = config, device, precision
+        self.micro_batches = min(micro_batches, config.batch_size)
+        self._evaluation_batch = -(-EVALUATION_BATCH // self.micro_batches)
         self.epoch = 0
         self.accuracies: list[float | None] = []
         self.steps_per_epoch = images // config.batch_size
         self.train, self.validation = dataset.train.to(device), dataset.validation.to(device)
         self.dataset = dataset
         self.model = self._fresh_model()
+        if self.micro_batches > 1:
+            slow_down_norms(self.model, self.micro_batches)
         self.optimizer = build_optimizer(
             self.model, config.optimizer, decay_vectors=config.regularization.decay_vectors
         )
@@ -111,11 +127,11 @@ class Trainer:
     def _refresh_norms(self, model: nn.Module) -> None:
         """Estimate the statistics of the batch norms of `model` at its weights."""
         images = self.train.subset(torch.arange(min(REFRESH_IMAGES, len(self.train))))
-        mean, std = self.dataset.mean, self.dataset.std
-        refresh_norms(model, lambda m: _feed(m, images, mean, std, self.precision))
+        about = self.dataset.mean, self.dataset.std, self.precision, self._evaluation_batch
+        refresh_norms(model, lambda m: feed(m, images, *about))
 
     @property
-    def best_model(self) -> nn.Module:
+    def averaged_model(self) -> nn.Module:
         """The network that is scored and kept: the averaged one where averaging is on."""
         return self.average.average
 
@@ -193,15 +209,36 @@ class Trainer:
 
         labels: (B,) int64, or shares of the classes (B, classes), whose largest is to be hit.
         """
-        loss, logits = self._forward(images, labels)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss, hits = self._add_gradients(images, labels)
         if self._sam:
             with self._sam.perturbed():
-                self._forward(images, labels)[0].backward()  # type: ignore[no-untyped-call]
+                self._add_gradients(images, labels)
         if self.config.regularization.clip_norm:
             clip_grad_norm_(self.model.parameters(), self.config.regularization.clip_norm)
         self.optimizer.step()
+        return loss, hits
+
+    def _add_gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the gradients of the mean loss to the parameters'; that loss, and hits."""
+        if self.micro_batches == 1:
+            return self._backward(images, labels)
+        loss, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        parts = images.tensor_split(self.micro_batches), labels.tensor_split(self.micro_batches)
+        for part, part_labels in zip(*parts, strict=True):
+            part_loss, part_hits = self._backward(part, part_labels, len(part) / len(images))
+            loss += part_loss
+            hits += part_hits
+        return loss, hits
+
+    def _backward(
+        self, images: Tensor, labels: Tensor, share: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """As `_add_gradients` in one go, of `share` times the loss."""
+        loss, logits = self._forward(images, labels)
+        if share != 1:
+            loss = loss * share
+        loss.backward()  # type: ignore[no-untyped-call]
         wanted = labels if labels.ndim == 1 else labels.argmax(1)
         return loss.detach(), (logits.detach().argmax(1) == wanted).sum()
 
@@ -217,7 +254,12 @@ class Trainer:
             return None
         dataset = self.dataset
         logits = predict(
-            self.best_model, self.validation, dataset.mean, dataset.std, self.precision
+            self.averaged_model,
+            self.validation,
+            dataset.mean,
+            dataset.std,
+            self.precision,
+            self._evaluation_batch,
         )
         loss = cross_entropy(logits, self.validation.labels)
         hits = logits.argmax(1) == self.validation.labels
@@ -248,38 +290,6 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
         self.accuracies = list(state["accuracies"])
-
-
-@torch.inference_mode()
-def predict(
-    model: nn.Module, images: Images, mean: float, std: float, precision: Precision
-) -> Tensor:
-    """Logits (N, classes) float32 of `images`, on their device, by `model` in evaluation mode.
-
-    `mean` and `std` are of the training pixels, as in `data.Dataset`.
-    """
-    model.eval()
-    return torch.cat(_feed(model, images, mean, std, precision))
-
-
-def _feed(
-    model: nn.Module, images: Images, mean: float, std: float, precision: Precision
-) -> list[Tensor]:
-    """Logits (n, classes) float32 of `images`, a batch at a time, in the mode the model is in."""
-    device = images.images.device.type
-    logits = []
-    with autocast(device, precision):
-        for batch in torch.split(images.images, EVALUATION_BATCH):
-            pixels = normalize(batch, mean, std)
-            logits.append(model(pixels.to(memory_format=torch.channels_last)).float())
-    return logits
-
-
-def peak_memory_bytes(device: str) -> int:
-    """The most memory in use so far: allocated on the GPU, or this process's resident set."""
-    if device != "cpu":
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _mix(seed: int, epoch: int) -> int:

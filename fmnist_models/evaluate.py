@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fmnist_models.data import load_test_data
-from fmnist_models.engine import predict
 from fmnist_models.errors import DataError
 from fmnist_models.fetch import find_data
 from fmnist_models.folder import TestReading, load_metrics, load_model, save_metrics
+from fmnist_models.inference import predict
 from fmnist_models.metrics import wilson_interval
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fmnist_models.config import Config, Probability
 
@@ -16,10 +16,10 @@ class EpochMetrics(Config):
     `train_accuracy` is the running one over augmented batches, of the dominant label where they are
     mixed; `lr` that of the epoch's last step;
     `seconds` covers training and validation, `images_per_second` training alone;
-    `peak_memory_bytes` is the device's on a GPU and the process's on a CPU.
+    `peak_memory_bytes` is the device's on a GPU and the process's on a CPU, of this run so far.
     """
 
-    epoch: Annotated[int, Field(ge=1)]
+    epoch: Annotated[int, Field(ge=1, le=10_000)]
     train_loss: float
     train_accuracy: Probability
     val_loss: float | None
@@ -27,7 +27,13 @@ class EpochMetrics(Config):
     lr: float
     seconds: Annotated[float, Field(ge=0)]
     images_per_second: Annotated[float, Field(ge=0)]
-    peak_memory_bytes: Annotated[int, Field(ge=0)]
+    peak_memory_bytes: Annotated[int, Field(ge=0, lt=2**63)]
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        """A tensor or numpy value without dimensions counts as the number that it holds."""
+        return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[float, float]:

@@ -87,3 +87,8 @@ def gpu_count() -> int:
 def set_threads(count: int) -> None:
     """Let torch use `count` CPU threads in this process."""
     torch.set_num_threads(count)
+
+
+def card_memory_bytes(device: str) -> int:
+    """Memory of the first GPU that this process can use, 0 on a CPU."""
+    return 0 if device == "cpu" else torch.cuda.get_device_properties(0).total_memory

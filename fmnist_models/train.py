@@ -1,6 +1,7 @@
 """Final training: one configuration, all training images, last-epoch weights, one look at the test.
 
-A run that is killed goes on from its last epoch when it is started again, on the same curve.
+A run that is killed goes on from its last epoch when it is started again, on the same curve. One
+that runs out of memory goes on from there by itself, with each batch cut into smaller parts.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import torch
 from pydantic import JsonValue
 
 from fmnist_models.config import TrialConfig
-from fmnist_models.data import load_training_data
+from fmnist_models.data import Dataset, load_training_data
 from fmnist_models.engine import Trainer
-from fmnist_models.errors import DivergedError, OutputError
+from fmnist_models.errors import DivergedError, OutOfMemoryError, OutputError
 from fmnist_models.evaluate import evaluate
 from fmnist_models.fetch import find_data
 from fmnist_models.files import leftovers, load_checkpoint, make_folder, save_checkpoint
@@ -31,11 +32,13 @@ from fmnist_models.folder import (
     save_metrics,
     save_model,
 )
+from fmnist_models.memory import give_back_memory, is_out_of_memory
 from fmnist_models.metrics import EpochMetrics
 from fmnist_models.precision import choose_precision, device_name
 
 CHECKPOINT = "checkpoint.bin"
 Say = Callable[[str], None]
+Trained = tuple[Trainer, list[EpochMetrics]]
 
 
 def train(
@@ -45,7 +48,8 @@ def train(
 
     `say` gets a line an epoch. A folder that holds this configuration's finished model is left as
     it is and its metrics are given back; one that holds something else raises OutputError unless
-    `force`. Raises also DataError, ConfigError and DivergedError.
+    `force`. Raises also DataError, ConfigError, DivergedError, and OutOfMemoryError when even one
+    image at a time is too much.
     """
     source = find_data(data_dir)
     finished = _finished(folder, config, source.digest, force)
@@ -54,19 +58,10 @@ def train(
         return finished
     make_folder(folder)
     dataset = load_training_data(source.directory)
-    state = load_checkpoint(folder / CHECKPOINT)
-    # A run goes on in the number format that it began in, whatever would be chosen now.
-    precision = state["precision"] if state else choose_precision(device)
-    trainer = Trainer(config, dataset, device=device, precision=precision)
-    epochs = _resume(trainer, state, say)
-    say(f"{len(dataset.train):,} images, {config.epochs} epochs, {device}, {precision}")
-    for metrics in trainer.epochs():
-        epochs.append(metrics)
-        _checkpoint(trainer, folder, dataset.digest, epochs)
-        say(_line(metrics, config.epochs))
-    if not all(torch.isfinite(p).all() for p in trainer.best_model.parameters()):
+    trainer, epochs = _train_to_the_end(config, folder, dataset, device, say)
+    if not all(torch.isfinite(p).all() for p in trainer.averaged_model.parameters()):
         raise DivergedError("the weights stopped being finite in the last epoch; lower the lr")
-    save_model(folder, trainer.best_model, config, Header.of(dataset))
+    save_model(folder, trainer.averaged_model, config, Header.of(dataset))
     save_metrics(
         folder,
         ModelMetrics(
@@ -74,13 +69,54 @@ def train(
             train_seconds=sum(e.seconds for e in epochs),
             data=dataset.name,
             data_digest=dataset.digest,
-            environment=_environment(device, precision),
+            environment=_environment(trainer),
             epochs=epochs,
         ),
     )
     evaluate(folder, source.directory, device)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return load_metrics(folder)
+
+
+def _train_to_the_end(
+    config: TrialConfig, folder: Path, dataset: Dataset, device: str, say: Say
+) -> Trained:
+    """Train, with the batches in twice as many parts each time that memory does not suffice."""
+    state = load_checkpoint(folder / CHECKPOINT)
+    parts: int = state.get("micro_batches", 1) if state else 1
+    del state  # as large as the network
+    while True:
+        try:
+            return _train(config, folder, dataset, device, parts, say)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # Out here nothing refers to the error any more, and so to what its functions held.
+        give_back_memory(device)
+        if parts >= config.batch_size:
+            raise OutOfMemoryError(
+                f"{device} has not the memory for this network, not even for one image at a time; "
+                "train a smaller one, or on another device"
+            )
+        parts = min(2 * parts, config.batch_size)
+        say(f"out of memory: going on with each batch in {parts} parts, which is slower")
+
+
+def _train(
+    config: TrialConfig, folder: Path, dataset: Dataset, device: str, parts: int, say: Say
+) -> Trained:
+    """Train to the end, from the checkpoint if there is one."""
+    state = load_checkpoint(folder / CHECKPOINT)
+    # A run goes on in the number format that it began in, whatever would be chosen now.
+    precision = state["precision"] if state else choose_precision(device)
+    trainer = Trainer(config, dataset, device=device, precision=precision, micro_batches=parts)
+    epochs = _resume(trainer, state, say)
+    say(f"{len(dataset.train):,} images, {config.epochs} epochs, {device}, {precision}")
+    for metrics in trainer.epochs():
+        epochs.append(metrics)
+        _checkpoint(trainer, folder, dataset.digest, epochs)
+        say(_line(metrics, config.epochs))
+    return trainer, epochs
 
 
 def _finished(folder: Path, config: TrialConfig, digest: str, force: bool) -> ModelMetrics | None:
@@ -104,7 +140,10 @@ def _finished(folder: Path, config: TrialConfig, digest: str, force: bool) -> Mo
     if not present <= set(ours) or not _is_of(folder, config, digest):
         raise OutputError(f"{folder} holds something else; give another --out, or --force")
     metrics = load_metrics(folder) if METRICS in present else None
-    return metrics if metrics and metrics.test_readings else None
+    if metrics is None or not metrics.test_readings:
+        return None
+    (folder / CHECKPOINT).unlink(missing_ok=True)  # killed just before that
+    return metrics
 
 
 def _is_of(folder: Path, config: TrialConfig, digest: str) -> bool:
@@ -114,7 +153,8 @@ def _is_of(folder: Path, config: TrialConfig, digest: str) -> bool:
         return False
     if (folder / METRICS).exists() and load_metrics(folder).data_digest != digest:
         return False
-    same = state is None or (state["config"], state["digest"]) == (config.model_dump_json(), digest)
+    ours = config.model_dump_json(), digest
+    same = state is None or (state.get("config"), state.get("digest")) == ours
     return same and (kept.exists() or state is not None or not (folder / WEIGHTS).exists())
 
 
@@ -127,6 +167,7 @@ def _checkpoint(trainer: Trainer, folder: Path, digest: str, epochs: list[EpochM
         "config": trainer.config.model_dump_json(),
         "digest": digest,
         "precision": trainer.precision,
+        "micro_batches": trainer.micro_batches,
         "epochs": [metrics.model_dump() for metrics in epochs],
         "trainer": trainer.state_dict(),
     }
@@ -151,11 +192,12 @@ def _line(metrics: EpochMetrics, epochs: int) -> str:
     )
 
 
-def _environment(device: str, precision: str) -> dict[str, JsonValue]:
+def _environment(trainer: Trainer) -> dict[str, JsonValue]:
     return {
-        "device": device,
-        "device_name": device_name(device),
-        "precision": precision,
+        "device": trainer.device,
+        "device_name": device_name(trainer.device),
+        "precision": trainer.precision,
+        "micro_batches": trainer.micro_batches,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.arguments import Parser, storage_default
+from search.arguments import Parser, storage_default, without_password
 from search.errors import UsageError, as_search_error
 
 
@@ -63,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from search import commands
+
+    if options.storage != storage_default(os.environ):
+        without_password(options.storage)
 
     match options.command:
         case "status":

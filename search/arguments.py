@@ -7,7 +7,9 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from search.settings import DEFAULT_STORAGE, parse_duration
+from search.errors import UsageError
+from search.settings import DEFAULT_STORAGE
+from search.units import parse_duration, parse_size
 from spaces import SPACES
 from spaces.catalog import CatalogEntry, read_catalog
 
@@ -68,3 +70,29 @@ def seconds(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def size(text: str) -> int:
+    """An argument type: a size such as 500MB or 2GB, in bytes."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def without_password(storage: str) -> str:
+    """A database URL from a command line, which every user of the machine can read.
+
+    Raises UsageError when it holds a password.
+    """
+    if "@" not in storage and "password" not in storage.lower():
+        return storage
+    from storage import mask_url  # a third of a second
+
+    masked = mask_url(storage)
+    if masked != storage:
+        raise UsageError(
+            f"--storage {masked}: a password on the command line can be read by other users; put "
+            f"it into ~/.pgpass, or the whole URL into ${STORAGE_VARIABLE}"
+        )
+    return storage

@@ -9,6 +9,7 @@ from pathlib import Path
 import optuna
 
 from search import export as exporting
+from search.drivers import drivers_as_json, drivers_of
 from search.errors import UsageError
 from search.summary import summarize, summary_lines
 from search.text import percent
@@ -32,11 +33,13 @@ def status(storage: str, study: str | None, *, as_json: bool) -> int:
                     raise
                 print(f"{name}: {error}", file=sys.stderr)
                 continue
-            summary = summarize(database, found)
+            summary, drivers = summarize(database, found), drivers_of(database, name)
             if as_json:
-                print(json.dumps(summary.model_dump(mode="json")))
+                about = {"drivers": drivers_as_json(drivers)}
+                print(json.dumps({**summary.model_dump(mode="json"), **about}))
             else:
-                print("\n".join(summary_lines(summary)))
+                lines = [*summary_lines(summary), *(driver.line for driver in drivers)]
+                print("\n".join(lines))
     return 0
 
 

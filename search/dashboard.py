@@ -2,7 +2,8 @@
 
 The dashboard asks nobody who they are, so a page from elsewhere, open in the same browser, could
 have it delete a study. Therefore: loopback only, only requests that name this server as their host
-and come from its own pages, and nothing but reading unless that is asked for.
+and come from its own pages, and nothing but reading unless that is asked for. Artifacts are saved
+and not shown, as they may be pages themselves.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from storage import Database
 
 HOST = "127.0.0.1"
 READING = ("GET", "HEAD", "OPTIONS")
+NO_SNIFFING = (("X-Content-Type-Options", "nosniff"),)
+AS_A_FILE = (("Content-Disposition", "attachment"), ("Content-Security-Policy", "sandbox"))
+"""Headers of every answer, and of artifacts, which may be pages that somebody uploaded."""
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -37,10 +41,18 @@ def guarded(application: Application, port: int, *, writable: bool) -> Applicati
 
     def guard(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         refused = _refusal(environ, hosts, writable=writable)
-        if refused is None:
-            return application(environ, start_response)
-        start_response("403 Forbidden", [("Content-Type", "text/plain")])
-        return [f"{refused}\n".encode()]
+        if refused is not None:
+            start_response("403 Forbidden", [("Content-Type", "text/plain"), *NO_SNIFFING])
+            return [f"{refused}\n".encode()]
+        is_artifact = str(environ.get("PATH_INFO", "")).startswith("/artifacts/")
+        added = [*NO_SNIFFING, *(AS_A_FILE if is_artifact else ())]
+        names = {name.lower() for name, _ in added}
+
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            kept = [header for header in headers if header[0].lower() not in names]
+            return start_response(status, [*kept, *added], *more)
+
+        return application(environ, start)
 
     return guard
 

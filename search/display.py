@@ -87,15 +87,29 @@ class Display:
                 self._told_epochs[live.number] = live.last.epoch
                 self._line(_epoch_line(live, live.last))
 
+    def note(self, number: int, text: str) -> None:
+        """Print what a worker has to say of its trial, also on a terminal."""
+        self._line(f"trial {number}: {text}")
+
     def _line(self, text: str) -> None:
         self.console.print(
             f"[{duration(self.clock.elapsed())}] {text}", markup=False, soft_wrap=True
         )
 
 
+def _name(live: LiveTrial) -> str:
+    """The number of a trial, and of the one that it repeats or goes on from."""
+    repeats = live.chain.repeats
+    return f"{live.number} (after {repeats[0]})" if repeats else str(live.number)
+
+
+def _elsewhere(view: View) -> str:
+    return f" and {view.elsewhere} elsewhere" if view.elsewhere else ""
+
+
 def _epoch_line(live: LiveTrial, last: EpochMetrics) -> str:
     return (
-        f"trial {live.number} epoch {last.epoch}/{live.config.epochs}: "
+        f"trial {_name(live)} epoch {last.epoch}/{live.config.epochs}: "
         f"validation {percent(last.val_accuracy)}, {last.images_per_second:,.0f} images/s"
     )
 
@@ -117,7 +131,7 @@ def _header(view: View, trials: int, clock: Clock) -> Text:
     text = Text()
     text.append(f"{finished}/{trials} trials finished", style="bold")
     text.append(
-        f"   {len(view.running)} running, {counts['COMPLETE']} complete, "
+        f"   {len(view.running)} running{_elsewhere(view)}, {counts['COMPLETE']} complete, "
         f"{counts['PRUNED']} pruned, {counts['FAIL']} failed\n"
     )
     if view.best:
@@ -138,7 +152,7 @@ def _running(view: View) -> Table:
     for live in view.running:
         last = live.last
         table.add_row(
-            str(live.number),
+            _name(live),
             f"{last.epoch if last else 0}/{live.config.epochs}",
             percent(last.val_accuracy) if last else "-",
             f"{last.images_per_second:,.0f}" if last else "starting",

@@ -14,6 +14,7 @@ from fmnist_models.cost import CostModel, calibrate, model_cost
 from fmnist_models.data import Dataset
 from fmnist_models.precision import Precision, set_threads
 from search.errors import UsageError
+from search.messages import StartedTrial
 from search.plan import SearchPlan
 from spaces import Space, SpaceContext
 
@@ -23,6 +24,8 @@ PROBE_RANGE = 12.0
 PROBE_BATCH = 128
 START_SECONDS = 12.0
 """From the start of Ray to the first trial's first batch: an allowance, not measured alone."""
+LEAST_LIMIT_SECONDS, LIMIT_FACTOR = 600.0, 10.0
+"""An epoch that takes longer than the former and so many times its estimate has hung."""
 SAMPLES = 24
 """Random configurations to choose probes from, and to average the duration over."""
 
@@ -154,3 +157,11 @@ def estimate(
     # Ray and its workers start; the last trial that runs to the end runs alone.
     total = START_SECONDS + max(total, plan.epochs * seconds)
     return Estimate(reference, machine.epoch_seconds(reference.model), seconds, total)
+
+
+def epoch_limit(machine: Machine, started: StartedTrial, asked_for: float | None) -> float:
+    """Seconds after which an epoch of a trial counts as hung; `asked_for` by --trial-timeout."""
+    if asked_for is not None:
+        return asked_for
+    expected = machine.trial_epoch_seconds(started.config)
+    return max(LEAST_LIMIT_SECONDS, LIMIT_FACTOR * expected)

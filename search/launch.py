@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
@@ -14,22 +14,27 @@ from rich.console import Console
 
 from fmnist_models.data import Dataset, load_search_data
 from fmnist_models.fetch import DataSource, find_data
-from fmnist_models.precision import choose_precision, default_device, gpu_count
 from search.arguments import storage_default
+from search.checkpoints import CheckpointStore
+from search.disk import space_check
 from search.display import Clock, Display
 from search.errors import Interrupted, NoResultError, SurroundingsError, as_search_error
-from search.estimate import Machine, affordable, estimate, longest_epoch, measure
+from search.estimate import Machine, affordable, epoch_limit
 from search.export import export_beside
+from search.forecast import foretell
+from search.link import Control
 from search.messages import WorkerSettings
-from search.plan import SearchPlan, available_cpus, environment, make_plan, study_identity
-from search.ray_runner import Control, ray_started, run_trials
+from search.places import checkpoint_folder, places_written
+from search.plan import SearchPlan, environment, make_plan, study_identity
+from search.ray_runner import run_trials
 from search.schedulers import make_scheduler
-from search.session import SearchSession
+from search.session import SearchSession, Tolerance
 from search.settings import SearchSettings
 from search.signals import Signals
-from search.study import enqueue_points, finished, open_study, reap, start_launch
+from search.site import Findings, Site, site_of
+from search.study import finished, open_study, reap, start_launch
 from search.summary import Summary, summarize, summary_lines
-from search.text import describe, duration
+from search.text import duration
 from spaces import Space, SpaceContext, get_space
 from storage import Database, mask_url, open_database
 
@@ -43,6 +48,8 @@ class Launch:
     space: Space
     source: DataSource
     dataset: Dataset
+    site: Site
+    checkpoints: Path
     database: Database
     study: optuna.Study
     console: Console
@@ -85,18 +92,22 @@ def run_search(settings: SearchSettings, *, as_json: bool = False) -> int:
 def _search(settings: SearchSettings, signals: Signals, as_json: bool) -> None:
     started = time.monotonic()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    checkpoints = checkpoint_folder(settings)
     source = find_data(settings.data_path)
     dataset = load_search_data(source.directory, settings.train_samples)
     space = get_space(settings.space)
-    plan = make_plan(
-        settings, space, device=default_device(), cpus=available_cpus(), gpus=gpu_count()
-    )
-    with open_database(settings.storage) as database:
-        study = open_study(database, settings, study_identity(settings, space, plan, source.digest))
-        console = Console(stderr=True)
-        launch = Launch(settings, plan, space, source, dataset, database, study, console, started)
-        session = _run(launch, signals)
-        summary = _conclude(launch, as_json)
+    console = Console(stderr=True)
+    with site_of(settings) as site:
+        plan = make_plan(settings, space, device=site.device, nodes=site.nodes)
+        with open_database(settings.storage, least_free_bytes=settings.min_free_bytes) as database:
+            identity = study_identity(settings, space, plan, source.digest)
+            study = open_study(database, settings, identity)
+            launch = Launch(
+                *(settings, plan, space, source, dataset, site, checkpoints),
+                *(database, study, console, started),
+            )
+            session = _run(launch, signals)
+            summary = _conclude(launch, as_json)
     if signals.received:
         raise Interrupted(signals.received)
     if session is not None and session.is_hopeless:
@@ -115,64 +126,59 @@ def _run(launch: Launch, signals: Signals) -> SearchSession | None:
     if before >= launch.settings.trials:
         launch.say(f"study {launch.study.study_name} has {before} finished trials: nothing to do")
         return None
-    precision = choose_precision(launch.plan.device)
-    about = environment(launch.plan, precision, len(launch.dataset.validation))
+    found = launch.site.measure(launch.space, launch.plan, launch.dataset)
+    plan = make_plan(
+        launch.settings, launch.space, device=launch.plan.device, nodes=found.nodes
+    )  # again, as only now the memory of a cluster's GPUs is known
+    launch = replace(launch, plan=plan)
+    about = environment(
+        *(plan, found.nodes, found.machine.precision, found.device_name),
+        len(launch.dataset.validation),
+    )
+    _say_of_precision(launch, found)
     launch_id = start_launch(launch.database, launch.settings, about)
     try:
-        machine = measure(launch.space, launch.plan, launch.dataset, precision)
         context = SpaceContext(
-            launch.plan.epochs,
+            plan.epochs,
             launch.settings.seed,
-            affordable(machine, launch.plan),
-            affordable(machine, launch.plan, passes=2),
+            affordable(found.machine, plan),
+            affordable(found.machine, plan, passes=2),
         )
-        clock = _announce(launch, machine, context, before)
+        clock = _announce(launch, found, context, before)
     except BaseException:
         launch.database.end_launch(launch_id, "ended before its first trial")
         raise
-    return _run_session(launch, launch_id, signals, machine, context, clock)
+    return _run_session(launch, launch_id, signals, found.machine, context, clock)
 
 
-def _announce(launch: Launch, machine: Machine, context: SpaceContext, before: int) -> Clock:
+def _say_of_precision(launch: Launch, found: Findings) -> None:
+    """Say so when this launch trains in another number format than the study has seen.
+
+    Each launch takes the faster one where it runs; the database and an export name it.
+    """
+    here = found.machine.precision
+    launches = launch.database.launches(launch.study.study_name)
+    there = {str(past.environment.get("precision")) for past in launches} - {here}
+    if there:
+        launch.say(f"this launch trains in {here}, an earlier one of the study in {there.pop()}")
+
+
+def _announce(launch: Launch, found: Findings, context: SpaceContext, before: int) -> Clock:
     """Queue the known-good points; say on what the search will run, how, and how long."""
-    plan, settings, data = launch.plan, launch.settings, machine.dataset
-    points, left_out = enqueue_points(launch.study, launch.space, context)
-    expected = estimate(
-        launch.space,
-        machine,
-        plan,
-        context,
-        settings.trials - before,
-        points=0 if before else points,
-        early_stopping=settings.scheduler != "fifo",
+    forecast = foretell(
+        *(launch.settings, launch.plan, launch.space, found, context),
+        *(launch.database, launch.study, before),
     )
+    data = launch.dataset
     launch.say(
         f"data: {data.name} ({launch.source.origin}), {len(data.train):,} images to train, "
         f"{len(data.validation):,} to validate"
     )
-    launch.say(
-        f"here: {plan.device}, {machine.precision}; measured on some networks of the space, an "
-        f"epoch of {describe(expected.reference.model_dump(mode='json'))} takes "
-        f"{duration(expected.reference_seconds)}, "
-        f"a mean one {duration(expected.mean_epoch_seconds)}"
-    )
-    limit = longest_epoch(machine, plan)
-    if limit:
-        why = "--max-epoch-time" if limit == plan.max_epoch_seconds else "--time-budget"
-        launch.say(
-            f"epochs longer than {duration(limit)} are not started "
-            f"({why}); known-good points left out for that: {left_out}"
-        )
-    budget = settings.time_budget_seconds
-    ends = f", ends after {duration(budget)} at the latest" if budget else ""
-    launch.say(
-        f"plan: {settings.trials - before} trials of up to {plan.epochs} epochs, "
-        f"{plan.concurrency} at a time, {settings.sampler} and {settings.scheduler}; "
-        f"about {duration(expected.total_seconds)}{ends}"
-    )
+    for line in (*found.remarks, *forecast.lines):
+        launch.say(line)
     elapsed = time.monotonic() - launch.started
     return Clock(
-        launch.started, elapsed + expected.total_seconds, before, settings.trials, launch.deadline
+        launch.started, elapsed + forecast.seconds, before, launch.settings.trials, launch.deadline
     )
 
 
@@ -193,25 +199,52 @@ def _run_session(
         epochs=plan.epochs,
     )
     session = SearchSession(
-        launch.study, launch.database, launch_id, launch.space, context, scheduler, settings.trials
+        *(launch.study, launch.database, launch_id, launch.space, context, scheduler),
+        *(settings.trials, _tolerance(launch, signals)),
     )
     display = Display(session, clock, launch.console)
-    control = Control(
-        should_stop=lambda: bool(signals.received) or launch.past_deadline, on_step=display.tick
-    )
+    control = _control(launch, signals, machine, display)
     outcome = "failed"
     with signals.deferred():  # also while the session closes, which must not stop half-way
         try:
             with (
                 display.shown(),
-                ray_started(settings.address, available_cpus(), gpu_count()),
+                launch.site.workers(launch.dataset) as worker,
                 signals.installed(),  # again, as Ray puts a handler of its own on SIGTERM
             ):
-                run_trials(session, plan, _worker_settings(launch, machine), control)
+                run_trials(session, plan, _worker_settings(launch, machine), control, worker)
             outcome = _outcome(session, signals)
         finally:
             session.close(outcome)
+    if session.is_done and not launch.database.open_launches(settings.study):
+        CheckpointStore(launch.checkpoints).tidy()
     return session
+
+
+def _tolerance(launch: Launch, signals: Signals) -> Tolerance:
+    """What the session puts up with."""
+    settings = launch.settings
+    places = places_written(settings, launch.checkpoints)
+    return Tolerance(
+        retries=settings.retries,
+        outage_seconds=settings.database_outage_seconds,
+        check_space=space_check(places, settings.min_free_bytes),
+        should_end=lambda: bool(signals.received),
+        say=launch.say,
+    )
+
+
+def _control(launch: Launch, signals: Signals, machine: Machine, display: Display) -> Control:
+    """What the running search asks of its surroundings."""
+    asked_for = launch.settings.trial_timeout_seconds
+    store = CheckpointStore(launch.checkpoints)
+    return Control(
+        should_stop=lambda: bool(signals.received) or launch.past_deadline,
+        on_step=display.tick,
+        epoch_limit=lambda started: epoch_limit(machine, started, asked_for),
+        note=display.note,
+        ended=store.discard,
+    )
 
 
 def _outcome(session: SearchSession, signals: Signals) -> str:
@@ -229,6 +262,7 @@ def _worker_settings(launch: Launch, machine: Machine) -> WorkerSettings:
         device=launch.plan.device,
         precision=machine.precision,
         threads=max(1, int(launch.plan.cpus_per_trial)),
+        checkpoint_dir=str(launch.checkpoints),
     )
 
 

@@ -1,17 +1,17 @@
-"""From what the user asked to what will run: every default resolved for this machine and space."""
+"""From what the user asked to what will run: every default resolved for the nodes and the space."""
 
 from __future__ import annotations
 
-import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 from pydantic import JsonValue
 
 from fmnist_models.config import Config
-from fmnist_models.precision import device_name
 from search.errors import UsageError
+from search.limits import available_cpus, available_memory
 from search.settings import SearchSettings
 from spaces import Space
 
@@ -23,12 +23,37 @@ WORKER_MEMORY_BYTES = 1_500_000_000
 PACKAGES = ("torch", "torchvision", "optuna", "ray", "sqlalchemy", "numpy")
 
 
+class Node(Config):
+    """A machine that trials may run on: what it has for them; memory in bytes.
+
+    `card_memory_bytes` is that of one of its GPUs, 0 where it is not known.
+    """
+
+    name: str
+    cpus: float
+    gpus: float
+    memory_bytes: int
+    card_memory_bytes: int = 0
+
+
+class TrialSize(Config):
+    """What a trial asks for; `memory_bytes` of the host on a CPU, of the card on a GPU, may be 0.
+
+    Trials of one size share warm workers, so there are two or three sizes and not a continuum.
+    """
+
+    name: str
+    cpus: float
+    gpus: float
+    memory_bytes: int
+
+
 class SearchPlan(Config):
     """What a launch will do: settings without a None that matters.
 
     No epoch longer than `max_epoch_seconds` is started, nor, but for the smallest networks, one
     that is longer than `budget_epoch_seconds`: with a time budget, several trials shall be able to
-    run all their epochs one after another.
+    run all their epochs one after another. `sizes`: the smallest first.
     """
 
     epochs: int
@@ -39,30 +64,51 @@ class SearchPlan(Config):
     cpus_per_trial: float
     gpus_per_trial: float
     max_epoch_seconds: float | None
+    sizes: tuple[TrialSize, ...]
     budget_epoch_seconds: float | None
+
+    def size_for(self, expected_bytes: float) -> TrialSize:
+        """The smallest size with room for a trial that is expected to take so much memory."""
+        fitting = (size for size in self.sizes if size.memory_bytes >= expected_bytes)
+        return next(fitting, self.sizes[-1])
+
+
+def this_machine(gpus: int, card_memory_bytes: int) -> Node:
+    """The machine that we run on, within the limits of its container."""
+    return Node(
+        name="here",
+        cpus=available_cpus(),
+        gpus=gpus,
+        memory_bytes=available_memory(),
+        card_memory_bytes=card_memory_bytes,
+    )
 
 
 def make_plan(
-    settings: SearchSettings, space: Space, *, device: str, cpus: float, gpus: float
+    settings: SearchSettings, space: Space, *, device: str, nodes: Sequence[Node]
 ) -> SearchPlan:
-    """Resolve defaults; raises UsageError where what was asked for does not fit."""
+    """Resolve defaults; raises UsageError where what was asked for does not fit.
+
+    All trials of a launch run on one kind of device: on a cluster with GPUs the other nodes serve
+    a second driver of the study that is started with `--gpus-per-trial 0`.
+    """
     on_gpu = device != "cpu"
     epochs = settings.epochs or (space.epochs_gpu if on_gpu else space.epochs_cpu)
     grace = settings.grace_period or max(1, epochs // settings.reduction_factor**2)
     if grace > epochs:
         raise UsageError(f"--grace-period {grace} is longer than the {epochs} epochs; lower it")
-    cpus_per_trial = settings.cpus_per_trial or 1.0
-    gpus_per_trial = settings.gpus_per_trial
-    if gpus_per_trial is None:
-        gpus_per_trial = 1.0 if on_gpu else 0.0
-    fits = _fitting(cpus, cpus_per_trial, gpus, gpus_per_trial)
-    if settings.concurrency and settings.concurrency > fits:
+    cpus = settings.cpus_per_trial or 1.0
+    gpus = settings.gpus_per_trial
+    if gpus is None:
+        gpus = 1.0 if on_gpu else 0.0
+    fits = _fitting(nodes, cpus, gpus)
+    if settings.concurrency and settings.concurrency > sum(fits):
         raise UsageError(
-            f"--concurrency {settings.concurrency}: {fits} trials fit here at {cpus_per_trial:g} "
-            f"CPU and {gpus_per_trial:g} GPU each; lower it"
+            f"--concurrency {settings.concurrency}: {sum(fits)} trials fit here at {cpus:g} "
+            f"CPU and {gpus:g} GPU each; lower it"
         )
-    by_memory = psutil.virtual_memory().available // WORKER_MEMORY_BYTES
-    default = max(1, min(fits, by_memory))
+    by_memory = [node.memory_bytes // WORKER_MEMORY_BYTES for node in nodes]
+    default = max(1, sum(map(min, fits, by_memory)))
     limit = settings.max_epoch_seconds
     if limit is None and not on_gpu:
         limit = CPU_MAX_EPOCH_SECONDS
@@ -72,9 +118,10 @@ def make_plan(
         reduction_factor=settings.reduction_factor,
         device=device,
         concurrency=min(settings.concurrency or default, settings.trials),
-        cpus_per_trial=cpus_per_trial,
-        gpus_per_trial=gpus_per_trial,
+        cpus_per_trial=cpus,
+        gpus_per_trial=gpus,
         max_epoch_seconds=limit or None,
+        sizes=_sizes(nodes, cpus, gpus, settings.concurrency or default),
         budget_epoch_seconds=_budget_epoch_seconds(settings, epochs),
     )
 
@@ -86,16 +133,44 @@ def _budget_epoch_seconds(settings: SearchSettings, epochs: int) -> float | None
     return settings.time_budget_seconds / (TRIALS_IN_BUDGET * epochs)
 
 
-def _fitting(cpus: float, cpus_per_trial: float, gpus: float, gpus_per_trial: float) -> int:
-    """How many trials fit at once by cores and cards; at least one, or UsageError."""
-    if cpus_per_trial > cpus:
-        raise UsageError(f"--cpus-per-trial {cpus_per_trial:g}: there are {cpus:g}; lower it")
-    if gpus_per_trial > gpus:
-        raise UsageError(f"--gpus-per-trial {gpus_per_trial:g}: there are {gpus:g}; lower it")
-    fits = [cpus / cpus_per_trial]
-    if gpus_per_trial:
-        fits.append(gpus / gpus_per_trial)
-    return int(min(fits) + 1e-9)
+def _fitting(nodes: Sequence[Node], cpus: float, gpus: float) -> list[int]:
+    """How many trials fit at once on each node by cores and cards; one in all, or UsageError."""
+    most_cpus, most_gpus = max(n.cpus for n in nodes), max(n.gpus for n in nodes)
+    if cpus > most_cpus:
+        raise UsageError(f"--cpus-per-trial {cpus:g}: there are {most_cpus:g}; lower it")
+    if gpus > most_gpus:
+        raise UsageError(f"--gpus-per-trial {gpus:g}: there are {most_gpus:g}; lower it")
+    fits = [int(min(n.cpus / cpus, n.gpus / gpus if gpus else 1e9) + 1e-9) for n in nodes]
+    if not any(fits):
+        raise UsageError(
+            f"--cpus-per-trial {cpus:g} and --gpus-per-trial {gpus:g}: no node has both; lower one"
+        )
+    return fits
+
+
+def _sizes(
+    nodes: Sequence[Node], cpus: float, gpus: float, concurrency: int
+) -> tuple[TrialSize, ...]:
+    """An equal share of the node that has least, four such shares, and all that one node has.
+
+    On a CPU that is host memory. A GPU's memory is not Ray's to give out: there the larger size
+    asks for a whole card instead of a part.
+    """
+    fits = _fitting(nodes, cpus, gpus)
+    used = [(node, fit) for node, fit in zip(nodes, fits, strict=True) if fit]
+    if gpus:
+        card = min(node.card_memory_bytes for node, _ in used)
+        small = TrialSize(name="small", cpus=cpus, gpus=gpus, memory_bytes=int(card * min(gpus, 1)))
+        large = TrialSize(name="large", cpus=cpus, gpus=1.0, memory_bytes=card)
+        return (small, large) if gpus < 1 and card else (small,)
+    share = min(node.memory_bytes // min(fit, concurrency) for node, fit in used)
+    most = max(node.memory_bytes for node, _ in used)
+    wanted = {"small": share, "medium": 4 * share, "large": most}
+    return tuple(
+        TrialSize(name=name, cpus=cpus, gpus=0.0, memory_bytes=memory)
+        for name, memory in wanted.items()
+        if name == "small" or share < memory < most or (name == "large" and memory > share)
+    )
 
 
 def study_identity(
@@ -111,8 +186,18 @@ def study_identity(
     }
 
 
-def environment(plan: SearchPlan, precision: str, validation_images: int) -> dict[str, JsonValue]:
-    """Hardware, versions and data of this launch, for the record."""
+def environment(
+    plan: SearchPlan,
+    nodes: Sequence[Node],
+    precision: str,
+    device_name: str,
+    validation_images: int,
+) -> dict[str, JsonValue]:
+    """Hardware, versions and data of this launch, for the record.
+
+    `device_name` is the maker's name of what trials run on; the other figures are the driver's,
+    and `nodes` are those where trials may run.
+    """
     packages: dict[str, JsonValue] = {}
     for name in PACKAGES:
         try:
@@ -124,14 +209,10 @@ def environment(plan: SearchPlan, precision: str, validation_images: int) -> dic
         "platform": platform.platform(),
         "cpus": available_cpus(),
         "memory_bytes": psutil.virtual_memory().total,
+        "nodes": [node.model_dump(mode="json") for node in nodes],
         "device": plan.device,
-        "device_name": device_name(plan.device),
+        "device_name": device_name,
         "precision": precision,
         "validation_images": validation_images,
         "packages": packages,
     }
-
-
-def available_cpus() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

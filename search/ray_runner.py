@@ -1,186 +1,144 @@
 """Ray Tune runs the trials of a session: three thin adapters, which only hand on.
 
-Beside search/ray_worker.py the only file that imports ray. Decisions, records and totals are the
-session's; Ray starts warm workers, moves configurations and results, and stops what it is told to.
+Decisions, records and totals are the session's, silence is judged by the link; Ray starts warm
+workers where there is room, moves configurations and results, and stops what it is told to.
 """
 
 from __future__ import annotations
 
-import logging
-import os
+import re
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from fmnist_models.config import explain
-from fmnist_models.metrics import EpochMetrics
 from search.errors import SurroundingsError
-from search.messages import FAILURE, METRICS, WorkerSettings
-from search.plan import SearchPlan
+from search.link import Control, Link
+from search.memory import expected_memory
+from search.messages import StartedTrial, WorkerSettings
+from search.plan import SearchPlan, TrialSize
 from search.session import SearchSession
-from search.signals import handlers_kept
 
-ROOT = Path(__file__).resolve().parent.parent
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    # Without this ray.init() listens on every interface, even when told 127.0.0.1.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    # Ray's monitor ends the whole run when one trial takes too much memory.
-    "RAY_memory_monitor_refresh_ms": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # Ray's snapshots of an experiment are never restored from: SQL is the only truth.
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    # A result may be a failure, without metrics.
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-}
-OBJECT_STORE_BYTES = 200_000_000
-RAY_OUTPUT = "FMNIST_SEARCH_RAY_OUTPUT"
-"""Environment variable: when set, Ray's own output is shown."""
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+MOST_RESTARTS = 5
+"""So often Ray Tune is started again in a launch when it has broken down itself."""
 
 
-@dataclass
-class Control:
-    """What the outside may tell a running search, and what it tells back.
+class _Over(BaseException):
+    """Ends Ray Tune at once, between two events: by itself it would wait for epochs to end.
 
-    `should_stop` is asked several times a second; `on_step` is called as often.
+    No Exception, so that nothing in Ray Tune takes it for a trial's.
     """
-
-    should_stop: Callable[[], bool]
-    on_step: Callable[[], None]
-
-
-@contextmanager
-def ray_started(address: str | None, cpus: int, gpus: int) -> Iterator[None]:
-    """A Ray of our own on this machine's loopback, or the cluster at `address`, for the block."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    os.environ["PYTHONPATH"] = python_path
-    with handlers_kept():
-        import ray
-
-        loud = bool(os.environ.get(RAY_OUTPUT))
-        level = logging.INFO if loud else logging.CRITICAL
-        logging.getLogger("ray").setLevel(level)
-        where: dict[str, Any] = {
-            "num_cpus": cpus,
-            "num_gpus": gpus,
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-        }
-        if address:
-            env = {"env_vars": {"PYTHONPATH": python_path}}
-            where = {"address": address, "runtime_env": env}
-        try:
-            ray.init(log_to_driver=loud, logging_level=level, **where)
-        except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise SurroundingsError(f"Ray did not start ({address or 'here'}): {first}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def run_trials(
-    session: SearchSession, plan: SearchPlan, settings: WorkerSettings, control: Control
+    session: SearchSession,
+    plan: SearchPlan,
+    settings: WorkerSettings,
+    control: Control,
+    worker: Any = None,
 ) -> None:
     """Run trials until the session is done or `control` says stop; Ray must have been started.
 
-    An exception in the session (a lost database,
-    say) stops the trials and is raised when they have stopped.
+    `worker` is the class of the workers, TrialWorker by default. An exception in the session (a
+    lost database, say) stops the trials and is raised when they have been told to stop. What still
+    ran is left RUNNING for the session to give up: each is at most one epoch past its checkpoint.
     """
+    import ray
+
+    link = Link(session, control, kill=ray.kill)
+    for _ in range(1 + MOST_RESTARTS):
+        try:
+            _run_tune(link, plan, settings, worker)
+            break
+        except _Over:
+            link.kill_all()
+            break
+        except Exception as error:  # Tune's own; the session's are in link.error
+            first = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            link.lose_all(f"Ray Tune broke down: {first}")
+            failure = error
+    else:
+        raise SurroundingsError(f"Ray Tune broke down again and again: {failure}") from failure
+    if link.error:
+        raise link.error
+
+
+def _run_tune(link: Link, plan: SearchPlan, settings: WorkerSettings, worker: Any) -> None:
     from ray import tune
 
     from search.ray_worker import TrialWorker
 
-    link = _Link(session, control)
-    resources = {"cpu": plan.cpus_per_trial, "gpu": plan.gpus_per_trial}
-    with tempfile.TemporaryDirectory(prefix="fmnist-search-") as scratch:
+    trials = _Trials()
+    with tempfile.TemporaryDirectory(
+        prefix="fmnist-search-", ignore_cleanup_errors=True
+    ) as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(TrialWorker, resources),
-            param_space={"settings": settings.model_dump_json()},
+            tune.with_resources(worker or TrialWorker, _resources(plan)),
             tune_config=tune.TuneConfig(
                 num_samples=-1,
-                search_alg=_searcher(link),
-                scheduler=_scheduler(link),
+                search_alg=_searcher(link, trials, plan, settings),
+                scheduler=_scheduler(link, trials),
                 max_concurrent_trials=plan.concurrency,
                 reuse_actors=True,
                 trial_name_creator=lambda trial: f"trial_{trial.config['number']}",
                 trial_dirname_creator=lambda trial: f"trial_{trial.config['number']}",
             ),
             run_config=tune.RunConfig(
-                name="trials", storage_path=scratch, stop=_stopper(link), verbose=0
+                name="trials",
+                storage_path=scratch,
+                stop=_stopper(link, trials),
+                # Ray would keep them on the driver's disk, where another node cannot write.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                verbose=0,
             ),
         )
         tuner.fit()
-    if link.error:
-        raise link.error
 
 
-class _Link:
-    """Between Ray's loop and the session; keeps an exception from breaking Ray in mid-step."""
+def _resources(plan: SearchPlan) -> Any:
+    """What Ray is asked for, by the size that the searcher chose for a trial."""
+    from ray.tune import PlacementGroupFactory
 
-    def __init__(self, session: SearchSession, control: Control) -> None:
-        self.session, self.control = session, control
-        self.error: Exception | None = None
+    def ask(size: TrialSize) -> dict[str, float]:
+        wanted = {"CPU": size.cpus, "GPU": size.gpus, "memory": float(size.memory_bytes)}
+        counted = len(plan.sizes) > 1 and not size.gpus  # else cores and cards are the limit
+        kept = {name: amount for name, amount in wanted.items() if amount}
+        return kept if counted else {name: kept[name] for name in kept if name != "memory"}
+
+    by_name = {size.name: ask(size) for size in plan.sizes}
+    return lambda config: PlacementGroupFactory([by_name[config.get("size", plan.sizes[0].name)]])
+
+
+class _Trials:
+    """Ray's trials by our numbers, to get at their workers; those that ended are dropped."""
+
+    def __init__(self) -> None:
+        self.by_number: dict[int, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its experiments to disk; of a search nothing is kept there, SQL has it."""
-        return {}
+        return {"by_number": {}}
 
-    def call(self, function: Callable[[], Any], otherwise: Any) -> Any:
-        """`function()`, or `otherwise` once anything has gone wrong."""
-        if self.error is None:
-            try:
-                return function()
-            except Exception as error:
-                self.error = error
-        return otherwise
-
-    def should_stop(self) -> bool:
-        """Asked by Ray in every turn of its loop."""
-        self.call(self.session.heartbeat, None)
-        self.call(self.control.on_step, None)
-        return self.error is not None or self.session.is_done or self.control.should_stop()
-
-    def result(self, number: int, result: dict[str, Any]) -> bool:
-        """Take in a worker's result; whether the trial goes on."""
-        if FAILURE in result:
-            self.session.fail(number, result[FAILURE])
-            return False
-        prefix = f"{METRICS}/"
-        values = {k.removeprefix(prefix): v for k, v in result.items() if k.startswith(prefix)}
-        try:
-            metrics = EpochMetrics.model_validate(values)
-        except ValidationError as error:
-            self.session.fail(number, f"it reported impossible metrics: {explain(error)}")
-            return False
-        decision = self.session.report(number, metrics)
-        return decision is not None and decision.action == "continue"
+    def workers(self) -> dict[int, Any]:
+        """The handle of each live trial's worker; None for one that waits for its worker."""
+        live = {n: t for n, t in self.by_number.items() if not t.is_finished()}
+        self.by_number = live
+        return {n: t.temporary_state.ray_actor for n, t in live.items()}
 
 
-def _searcher(link: _Link) -> Any:
+def _searcher(link: Link, trials: _Trials, plan: SearchPlan, settings: WorkerSettings) -> Any:
     """Ray's view of where configurations come from."""
     from ray.tune.search import Searcher
 
     class SessionSearcher(Searcher):
         def suggest(self, trial_id: str) -> Any:
-            if link.error or link.session.is_done:
+            if link.is_over:
                 return Searcher.FINISHED
-            started = link.call(link.session.next_trial, None)
-            if started is None:
-                return None
-            return {"number": started.number, "trial": started.config.model_dump_json()}
+            started = link.call(link.next_trial, None)
+            if started is not None:
+                return config_of(started, plan, settings)
+            if link.turn(trials.workers()):  # while Tune waits here, nothing else asks
+                raise _Over
+            return None
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
             pass  # the scheduler's adapter has heard it first, and knows who ended the trial
@@ -194,24 +152,47 @@ def _searcher(link: _Link) -> Any:
     return SessionSearcher()
 
 
-def _scheduler(link: _Link) -> Any:
+def config_of(started: StartedTrial, plan: SearchPlan, settings: WorkerSettings) -> dict[str, Any]:
+    """What a worker is given for a trial, and the size of the place that it needs."""
+    size = plan.size_for(expected_memory(started.config, plan.device, started.micro_batches))
+    limit = size.memory_bytes if plan.device == "cpu" else None
+    return {
+        "number": started.number,
+        "trial": started.model_dump_json(),
+        "settings": settings.model_copy(update={"memory_limit_bytes": limit}).model_dump_json(),
+        "size": size.name,
+    }
+
+
+def _scheduler(link: Link, trials: _Trials) -> Any:
     """Ray's view of who decides: sees every result before anyone else does."""
     from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
     class SessionScheduler(FIFOScheduler):
+        def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+            trials.by_number[trial.config["number"]] = trial
+
         def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
             goes_on = link.call(lambda: link.result(trial.config["number"], result), False)
             return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-            words = str(trial.get_error() or "").strip() or "no word from it"
-            reason = f"worker died: {words.splitlines()[0]}"
-            link.call(lambda: link.session.fail(trial.config["number"], reason), None)
+            number = trial.config["number"]
+            link.call(lambda: link.lost(number, _lost_reason(trial.error_file)), None)
 
     return SessionScheduler()  # type: ignore[no-untyped-call]
 
 
-def _stopper(link: _Link) -> Any:
+def _lost_reason(error_file: str | None) -> str:
+    """Ray's words on a lost worker, which it keeps in a file: what it raised, or the first line."""
+    text = Path(error_file).read_text(errors="replace") if error_file else ""
+    lines = [line for line in COLOURS.sub("", text).splitlines()[1:] if line.strip()]
+    raised = lines and lines[0].startswith("ray::")
+    words = (lines[-1] if raised else lines[0]) if lines else "no word from it"
+    return "\n".join([f"worker died: {words.strip()[:200]}", *lines[1:]])
+
+
+def _stopper(link: Link, trials: _Trials) -> Any:
     """Ray's view of when all is over."""
     from ray.tune.stopper import Stopper
 
@@ -220,6 +201,8 @@ def _stopper(link: _Link) -> Any:
             return False
 
         def stop_all(self) -> bool:
-            return link.should_stop()
+            if link.turn(trials.workers()):
+                raise _Over
+            return False
 
     return SessionStopper()

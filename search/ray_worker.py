@@ -1,76 +1,42 @@
-"""The Ray side of a trial: a warm worker that keeps its process, torch and the data between trials.
+"""The Ray side of a worker: a class that Ray keeps warm from trial to trial.
 
-Whatever goes wrong in a trial is handed back as a result, not raised: an exception would cost the
-worker its life and the next trial ten seconds.
+Of the files that import ray (search/ray_*.py) the one that runs in the workers.
 """
 
 from __future__ import annotations
 
-import traceback
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from ray.tune import Trainable
 
-from fmnist_models.config import TrialConfig
-from fmnist_models.data import Dataset, load_search_data
-from fmnist_models.engine import Trainer
-from fmnist_models.errors import DivergedError
-from fmnist_models.precision import set_threads
-from search.messages import FAILURE, METRICS, WorkerSettings
-
-
-@lru_cache(maxsize=1)
-def _load(data_dir: str, train_samples: int | None) -> Dataset:
-    """The data set, once a process."""
-    return load_search_data(Path(data_dir), train_samples)
+from fmnist_models.data import Dataset
+from search.worker import Worker
 
 
 class TrialWorker(Trainable):
     """Trains one epoch a step; `config` holds `settings` and `trial` as JSON text, and `number`.
 
-    A result carries METRICS (`EpochMetrics` as a dictionary) or FAILURE (a reason, first line
-    short).
+    Results are those of `Worker.step`. An exception of it reaches Ray, which then replaces the
+    process.
     """
 
-    def setup(self, config: dict[str, Any]) -> None:
-        """Called by Ray for the first trial of this worker."""
-        self._failure: str | None = None
-        self._trainer: Trainer | None = None  # let go of the last one before the next is built
-        try:
-            settings = WorkerSettings.model_validate_json(config["settings"])
-            set_threads(settings.threads)
-            self._trainer = Trainer(
-                TrialConfig.model_validate_json(config["trial"]),
-                _load(settings.data_dir, settings.train_samples),
-                device=settings.device,
-                precision=settings.precision,
-            )
-        except Exception as error:  # a broken trial must not break its worker
-            self._failure = _reason(error)
+    def setup(self, config: dict[str, Any], dataset: Dataset | None = None) -> None:
+        """Called by Ray for the first trial of this process; `dataset` as for `Worker`."""
+        self._worker = Worker(dataset)
+        self._worker.start(config["settings"], config["trial"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Called by Ray for every further trial: the same process goes on."""
-        self.setup(new_config)
+        self._worker.start(new_config["settings"], new_config["trial"])
         return True
 
     def step(self) -> dict[str, Any]:
         """Train one epoch."""
-        if self._trainer is None:
-            return {FAILURE: self._failure or "not set up"}
-        try:
-            return {METRICS: self._trainer.run_epoch().model_dump()}
-        except Exception as error:
-            return {FAILURE: _reason(error)}
+        return self._worker.step()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Ray may ask at any time; a trial that is interrupted starts anew, so nothing is kept."""
+        """Ray may ask at any time; the worker keeps checkpoints of its own."""
 
-
-def _reason(error: Exception) -> str:
-    """Why a trial failed: one line, and the traceback where it is not the configuration's fault."""
-    if isinstance(error, DivergedError):
-        return f"diverged: {error}"
-    name = type(error).__name__
-    return f"{name}: {error}\n{''.join(traceback.format_exception(error))}"
+    def cleanup(self) -> None:
+        """Called by Ray as the process ends."""
+        self._worker.release()

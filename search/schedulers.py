@@ -29,17 +29,32 @@ class Decision(Config):
 
 
 class TrialScheduler(Protocol):
-    """What the search asks; implementations are below."""
+    """What the search asks; implementations are below.
+
+    `number` stands for a trial and all that repeat it: of a chain, the first. Several drivers
+    search one study: each observes the values of all, in the order in which SQL has them, and its
+    own too. So `decide` keeps nothing, and what was decided can be decided again from SQL.
+    """
+
+    def compares(self, number: int, epoch: int) -> bool:
+        """Whether the value of this epoch is ever compared with another's, or another's with it.
+
+        Such values are kept one at a time, so that every driver has seen the same before the next.
+        """
 
     def observe(self, number: int, epoch: int, value: float) -> None:
-        """Take in a value that was reported before this launch, without judging it."""
+        """Take in a value; one of the same trial and epoch is replaced."""
 
     def decide(self, number: int, epoch: int, value: float) -> Decision:
-        """Judge trial `number`, which has just reported `value` for `epoch`, and take it in."""
+        """Judge trial `number`, which reports `value` for `epoch`, by what was observed before."""
 
 
 class Fifo:
     """Every trial runs all its epochs."""
+
+    def compares(self, number: int, epoch: int) -> bool:
+        """Never."""
+        return False
 
     def observe(self, number: int, epoch: int, value: float) -> None:
         """Nothing is compared, so nothing is kept."""
@@ -65,6 +80,10 @@ class Asha:
             self.rungs[rung] = {}
             rung *= reduction_factor
 
+    def compares(self, number: int, epoch: int) -> bool:
+        """At rungs."""
+        return epoch in self.rungs
+
     def observe(self, number: int, epoch: int, value: float) -> None:
         """Put the value into its rung, if the epoch is one."""
         if epoch in self.rungs:
@@ -75,7 +94,6 @@ class Asha:
         if epoch not in self.rungs:
             return Decision(action="continue", epoch=epoch, value=value, reason="between rungs")
         others = [v for trial, v in self.rungs[epoch].items() if trial != number]
-        self.observe(number, epoch, value)
         if not others:
             return Decision(
                 action="continue", epoch=epoch, value=value, rung=epoch, reason="first at the rung"
@@ -111,6 +129,10 @@ class Hyperband:
         """Take the value into the trial's bracket."""
         self.bracket(number).observe(number, epoch, value)
 
+    def compares(self, number: int, epoch: int) -> bool:
+        """At the rungs of the trial's bracket."""
+        return self.bracket(number).compares(number, epoch)
+
     def decide(self, number: int, epoch: int, value: float) -> Decision:
         """As the trial's bracket decides."""
         return self.bracket(number).decide(number, epoch, value)
@@ -133,9 +155,12 @@ class MedianStopping:
         """Keep the value in the trial's curve."""
         self.values.setdefault(number, {})[epoch] = value
 
+    def compares(self, number: int, epoch: int) -> bool:
+        """Always: every value is part of a running mean."""
+        return True
+
     def decide(self, number: int, epoch: int, value: float) -> Decision:
         """Compare from the grace period's last epoch on."""
-        self.observe(number, epoch, value)
         means = [
             float(np.mean([v for e, v in curve.items() if e <= epoch]))
             for other, curve in self.values.items()
@@ -145,7 +170,8 @@ class MedianStopping:
             return Decision(
                 action="continue", epoch=epoch, value=value, reason="too early to compare"
             )
-        best = max(self.values[number].values())
+        own = self.values.get(number, {})
+        best = max([value, *(v for e, v in own.items() if e < epoch)])
         return _compare(
             epoch, best, None, float(np.median(means)), f"median of {len(means)} others"
         )

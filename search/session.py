@@ -1,11 +1,15 @@
 """One launch of a search, free of Ray: asks for configurations, takes in epochs, decides, records.
 
     next_trial -> StartedTrial, handed to a worker
-    report     -> Decision, after each epoch of it
-    fail       -> it raised, diverged or lost its worker
+    resume     -> Decision, on the epochs that the worker found in a checkpoint
+    report     -> Decision, after each further epoch
+    fail       -> it raised, diverged, ran out of memory, hung or lost its worker
+    heartbeat  -> tells the other drivers of the study that this one lives, and looks after theirs
     close      -> whatever still runs is given up and queued again
 
-All calls come from one thread, the only writer to the database; `view` may be called from others.
+All calls come from one thread, the only one of this driver to write to the database; `view` may be
+called from others. What a call changes is one transaction, repeated while the database is away:
+after any death an epoch is there with its decision and its consequence, or not at all.
 States in Optuna: stopped by the scheduler PRUNED, all epochs COMPLETE, failed or interrupted FAIL.
 """
 
@@ -13,80 +17,33 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
 
-from fmnist_models.config import Config, TrialConfig
+from fmnist_models.config import TrialConfig
 from fmnist_models.metrics import EpochMetrics
-from fmnist_models.schedules import out_of_patience
+from search.leases import Watch, reap
+from search.live import Ended, Failures, LiveTrial, Tolerance, View
+from search.messages import Failure, StartedTrial
+from search.outage import Outage
+from search.recorder import Recorder
+from search.retries import Chain, give_up, worded
 from search.schedulers import Decision, TrialScheduler
-from search.study import HEARTBEAT_SECONDS, KNOWN_GOOD, RETRY_OF, finished, give_up
+from search.slots import Slots
+from search.study import launch_sampler
 from spaces import Space, SpaceContext
-from storage import Database, DecisionRow, EpochRow
+from storage import Database
 
-RUNS_ON = "a known-good point runs on"
+__all__ = ["Ended", "LiveTrial", "SearchSession", "StartedTrial", "Tolerance", "View"]
+
 MOST_FAILURES = 10
-"""So many failures in a row end a search: the fault is not in single configurations."""
-
-
-class StartedTrial(Config):
-    """A trial to be trained: its number in the study and its configuration."""
-
-    number: int
-    config: TrialConfig
-
-
-@dataclass(frozen=True)
-class LiveTrial:
-    """A running trial as the display shows it; `last` is None before its first epoch."""
-
-    number: int
-    config: TrialConfig
-    known_good: bool = False
-    last: EpochMetrics | None = None
-    accuracies: tuple[float, ...] = ()
-
-    @property
-    def ending(self) -> str | None:
-        """Why a trial with these epochs is COMPLETE, or None if it is not yet."""
-        if self.last and self.last.epoch >= self.config.epochs:
-            return "all epochs done"
-        if out_of_patience(self.accuracies, self.config.patience):
-            return f"no better in the last {self.config.patience} epochs (patience)"
-        return None
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A trial that ended in this launch, for the display; `value` as Optuna keeps it."""
-
-    number: int
-    state: str
-    value: float | None
-    epochs: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class View:
-    """A consistent picture of the session for the display."""
-
-    running: tuple[LiveTrial, ...]
-    counts: dict[str, int]
-    best: tuple[int, float] | None
-    ended: tuple[Ended, ...]
-
-
-@dataclass
-class _Tally:
-    counts: dict[str, int] = field(default_factory=lambda: {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0})
-    best: tuple[int, float] | None = None
-    failures_in_a_row: int = 0
-    first_failure: str | None = None
+"""So many trials in a row that fail and are not tried again end a search: the fault is not in
+single configurations."""
+LOOK_SECONDS = 1.0
+"""How old the counts of the study may be, which other drivers change as well."""
 
 
 class SearchSession:
@@ -101,199 +58,207 @@ class SearchSession:
         context: SpaceContext,
         scheduler: TrialScheduler,
         trials: int,
+        tolerance: Tolerance | None = None,
     ) -> None:
         self.study, self.database, self.launch_id = study, database, launch_id
         self.space, self.context, self.scheduler, self.trials = space, context, scheduler, trials
-        self.epochs_trained = 0
-        self._live: dict[int, tuple[optuna.Trial, LiveTrial]] = {}
+        self.tolerance = put_up = tolerance or Tolerance()
+        study.sampler = launch_sampler(database, study.study_name, launch_id)
+        self._outage = Outage(database, put_up.outage_seconds, put_up.should_end, put_up.say)
+        self._watch = Watch(database, study.study_name, put_up.lease_seconds)
+        self._slots = Slots(study, database, launch_id, space, trials)
+        self._recorder = Recorder(study, database, launch_id, scheduler)
+        self._live: dict[int, LiveTrial] = {}
         self._ended: list[Ended] = []
-        self._tally = _Tally()
+        self._failures = Failures()
         self._lock = threading.Lock()
         self._last_heartbeat = time.monotonic()
-        self._recall()
-
-    def _recall(self) -> None:
-        """Take in what the study already holds: counts, the best, and the scheduler's values."""
-        past = self.study.get_trials(deepcopy=False)
-        for trial in past:
-            if trial.state.name in self._tally.counts:
-                self._tally.counts[trial.state.name] += 1
-            if trial.state == TrialState.COMPLETE and trial.value is not None:
-                self._note_best(trial.number, trial.value)
-        for trial in finished(past):
-            for epoch, value in trial.intermediate_values.items():
-                self.scheduler.observe(trial.number, epoch, value)
+        self._full_until = 0.0
+        self._look()
 
     @property
     def is_done(self) -> bool:
         """Whether the study has its total of finished trials, or fails without end."""
-        return self._finished >= self.trials or self.is_hopeless
+        finished = self._counts.get("COMPLETE", 0) + self._counts.get("PRUNED", 0)
+        return finished >= self.trials or self.is_hopeless
 
     @property
     def is_hopeless(self) -> bool:
         """Whether the last trials have all failed."""
-        return self._tally.failures_in_a_row >= MOST_FAILURES
+        return self._failures.in_a_row >= MOST_FAILURES
 
     @property
     def first_failure(self) -> str | None:
         """The reason of the first of the failures in a row."""
-        return self._tally.first_failure
-
-    @property
-    def _finished(self) -> int:
-        return self._tally.counts["COMPLETE"] + self._tally.counts["PRUNED"]
+        return self._failures.first
 
     def next_trial(self) -> StartedTrial | None:
-        """A new trial, RUNNING in the study; None while those that run may complete the total."""
-        if self.is_done or self._finished + len(self._live) >= self.trials:
-            return None
-        trial = self.study.ask()
+        """A new trial, RUNNING in the study; None while those that run may complete the total.
+
+        Raises what `Tolerance.check_space` raises.
+        """
+        while not self.is_done and time.monotonic() >= self._full_until:
+            self.tolerance.check_space()
+            # Where the answer was lost a slot may be taken that nobody knows of: see `_reap`.
+            trial = self._outage.repeat(lambda again: self._slots.reserve())
+            if trial is None:
+                # Asked several times a second, the database need not be.
+                self._full_until = time.monotonic() + LOOK_SECONDS
+                return None
+            started = self._start(trial)
+            if started is not None:
+                return started
+        return None
+
+    def _start(self, trial: optuna.Trial) -> StartedTrial | None:
+        """Give a reserved trial its configuration; None when it is not to be trained."""
+
+        def configured(again: bool) -> TrialConfig:
+            # What was kept of a suggestion whose answer was lost, only the database knows.
+            asked = optuna.Trial(self.study, trial._trial_id) if again else trial
+            return self._slots.configure(asked, self.context)
+
+        number, chain = trial.number, Chain.of(trial.user_attrs)
         try:
-            config = self._configure(trial)
-        except BaseException:
-            asked = self.study.get_trials(deepcopy=False)[trial.number]
-            give_up(self.database, self.study, asked, "the driver failed; queued again")
-            raise
+            config = self._outage.repeat(configured)
+        except UpdateFinishedTrialError:  # stopped for so long that it was taken for dead
+            return None
         with self._lock:
-            known_good = KNOWN_GOOD in trial.user_attrs
-            self._live[trial.number] = trial, LiveTrial(trial.number, config, known_good)
-        if not self.context.affordable(config.model) and self._is_queued(trial):
+            self._live[number] = LiveTrial(number, config, trial._trial_id, chain)
+        if not self.context.affordable(config.model) and self._slots.is_queued(trial):
             # On another day, or by someone with more time; what is sampled is as small as it gets.
-            self.fail(trial.number, "too slow: an epoch would take longer than --max-epoch-time")
-            return self.next_trial()
-        return StartedTrial(number=trial.number, config=config)
-
-    def _is_queued(self, trial: optuna.Trial) -> bool:
-        return "fixed_params" in self.study.get_trials(deepcopy=False)[trial.number].system_attrs
-
-    def _configure(self, trial: optuna.Trial) -> TrialConfig:
-        """Sample the configuration of a trial and record it."""
-        with warnings.catch_warnings():
-            # A queued value that this machine can't afford; `next_trial` sees to that.
-            warnings.filterwarnings("ignore", "Fixed parameter .* is out of range")
-            sampled = self.space.suggest(trial, self.context)
-        seed = (self.context.seed + trial.number) % 2**31
-        config = sampled.model_copy(update={"seed": seed})
-        self.database.add_trial(
-            self.study.study_name,
-            trial.number,
-            self.launch_id,
-            config.model_dump(mode="json"),
-            retry_of=trial.user_attrs.get(RETRY_OF),
+            self._fail(number, "too slow: an epoch would take longer than --max-epoch-time", None)
+            return None
+        return StartedTrial(
+            number=number,
+            config=config,
+            resume_from=chain.repeats,
+            micro_batches=chain.micro_batches,
         )
-        return config
 
     def report(self, number: int, metrics: EpochMetrics) -> Decision | None:
         """Record an epoch and say how the trial goes on; None when it is COMPLETE.
 
         A trial that is not running (any more) is told to stop and nothing is recorded.
         """
-        accuracy = metrics.val_accuracy
-        if accuracy is None:
-            self.fail(number, "it reported no validation accuracy")
-        elif number in self._live:
+        return self._take_in(number, (metrics,))
+
+    def resume(self, number: int, epochs: Sequence[EpochMetrics]) -> Decision | None:
+        """Record the epochs 1, 2, ... of a checkpoint as the trial's own; the rest as `report`.
+
+        The last of them is decided upon, as nothing tells whether it was before.
+        """
+        return self._take_in(number, tuple(epochs))
+
+    def _take_in(self, number: int, epochs: tuple[EpochMetrics, ...]) -> Decision | None:
+        accuracies = [m.val_accuracy for m in epochs if m.val_accuracy is not None]
+        if len(accuracies) < len(epochs):
+            reason = "it reported no validation accuracy"
+            self.fail(number, Failure(kind="bad_report", reason=reason))
+        if number in self._live:
+            before = self._live[number].accuracies
+            live = replace(self._live[number], last=epochs[-1], accuracies=(*before, *accuracies))
             try:
-                return self._take_in(number, metrics, accuracy)
+                return self._record(live, epochs)
             except UpdateFinishedTrialError:
                 self._lose(number)
         return Decision(
-            action="stop", epoch=metrics.epoch, value=0.0, reason="the trial is not running"
+            action="stop", epoch=epochs[-1].epoch, value=0.0, reason="the trial is not running"
         )
 
-    def _take_in(self, number: int, metrics: EpochMetrics, accuracy: float) -> Decision | None:
+    def _record(self, live: LiveTrial, epochs: tuple[EpochMetrics, ...]) -> Decision | None:
         """As `report`; raises UpdateFinishedTrialError if another driver has ended the trial."""
-        trial, live = self._live[number]
-        trial.report(accuracy, metrics.epoch)
-        live = replace(live, last=metrics, accuracies=(*live.accuracies, accuracy))
+        decision = self._outage.repeat(lambda again: self._recorder.record(live, epochs, again))
         with self._lock:
-            self._live[number] = trial, live
-        self.epochs_trained += 1
-        name = self.study.study_name
-        row = EpochRow(
-            study_name=name, number=number, launch_id=self.launch_id, **metrics.model_dump()
-        )
-        if live.ending:
-            self.database.add_epoch(row)
-            self._end(number, TrialState.COMPLETE, accuracy, live.ending)
-            return None
-        decision = self._decide(live, metrics.epoch, accuracy)
-        self.database.record_epoch(
-            row,
-            DecisionRow(
-                study_name=name, number=number, launch_id=self.launch_id, **decision.model_dump()
-            ),
-        )
-        if decision.action == "stop":
-            self._end(number, TrialState.PRUNED, accuracy, decision.reason)
+            self._live[live.number] = live
+        if decision is None:
+            self._note_end(live, "COMPLETE", str(live.ending))
+        elif decision.action == "stop":
+            self._note_end(live, "PRUNED", decision.reason)
         return decision
 
-    def _decide(self, live: LiveTrial, epoch: int, value: float) -> Decision:
-        """The scheduler's word; known-good points run on, as the search must not end below them."""
-        decision = self.scheduler.decide(live.number, epoch, value)
-        if decision.action == "stop" and live.known_good:
-            reason = f"{RUNS_ON}, though {decision.reason}"
-            return decision.model_copy(update={"action": "continue", "reason": reason})
-        return decision
+    def fail(self, number: int, failure: Failure) -> None:
+        """End a trial as FAIL, and queue one that repeats it where its kind of failure is worth it.
 
-    def fail(self, number: int, reason: str) -> None:
-        """End a trial as FAIL with the reason; the search goes on."""
+        The search goes on. Nothing happens if the trial is not running (any more).
+        """
         if number in self._live:
-            try:
-                self._end(number, TrialState.FAIL, None, reason)
-            except UpdateFinishedTrialError:
-                self._lose(number)
+            again = self._live[number].chain.after(number, failure, self.tolerance.retries)
+            reason = worded(failure, again)
+            if self._fail(number, reason, again):
+                self._failures.note(reason, is_last=again is None)
+
+    def _fail(self, number: int, reason: str, again: Chain | None) -> bool:
+        """End a trial as FAIL; whether it was this driver's to end."""
+        live = self._live[number]
+        if not self._outage.repeat(lambda _: self._recorder.fail(live, reason, again)):
+            self._lose(number)
+            return False
+        self._note_end(live, "FAIL", reason)
+        return True
 
     def _lose(self, number: int) -> None:
         """Let go of a trial that another driver, which took this one for dead, has queued again."""
+        self.tolerance.say(f"trial {number} was queued again while this driver was not heard of")
         with self._lock:
             del self._live[number]
 
-    def _end(self, number: int, state: TrialState, value: float | None, reason: str) -> None:
-        trial, live = self._live[number]
-        trial.set_user_attr("reason", reason.splitlines()[0])  # for the dashboard
-        self.database.set_reason(self.study.study_name, number, reason)
-        # Told PRUNED or FAIL, Optuna takes no value and keeps the last one reported.
-        self.study.tell(trial, value if state == TrialState.COMPLETE else None, state)
+    def _note_end(self, live: LiveTrial, state: str, reason: str) -> None:
+        epochs, last = (live.last.epoch, live.last.val_accuracy) if live.last else (0, None)
+        value = None if state == "FAIL" else last
         with self._lock:
-            del self._live[number]
-            epochs = live.last.epoch if live.last else 0
-            self._ended.append(Ended(number, state.name, value, epochs, reason))
-            self._tally.counts[state.name] += 1
-            if state == TrialState.FAIL:
-                self._tally.failures_in_a_row += 1
-                self._tally.first_failure = self._tally.first_failure or reason
-            else:
-                self._tally.failures_in_a_row, self._tally.first_failure = 0, None
-            if state == TrialState.COMPLETE and value is not None:
-                self._note_best(number, value)
+            del self._live[live.number]
+            self._ended.append(Ended(live.number, state, value, epochs, reason))
+        if state != "FAIL":
+            self._failures.forget()
+        self._full_until = 0.0
+        self._look()
 
-    def _note_best(self, number: int, value: float) -> None:
-        if self._tally.best is None or value > self._tally.best[1]:
-            self._tally.best = number, value
+    def _look(self) -> None:
+        """Read where the study stands."""
+        self._looked = time.monotonic()
+        study_id = self.study._study_id
+        counts = self._outage.repeat(lambda again: self.database.counts(study_id))
+        best = self._outage.repeat(lambda again: self.database.best(study_id))
+        with self._lock:
+            self._counts, self._best = counts, best
 
     def heartbeat(self) -> None:
-        """Tell the other drivers that this one lives; cheap to call often."""
+        """Tell the other drivers that this one lives, and queue again what dead ones left.
+
+        Cheap to call several times a second, as it should be.
+        """
         now = time.monotonic()
-        if now - self._last_heartbeat >= HEARTBEAT_SECONDS:
+        if now - self._looked >= LOOK_SECONDS:
+            self._look()
+        if now - self._last_heartbeat >= self._watch.heartbeat_seconds:
             self._last_heartbeat = now
-            self.database.heartbeat(self.launch_id)
+            self._outage.repeat(lambda again: self.database.heartbeat(self.launch_id))
+            for number in self._outage.repeat(lambda again: self._reap()):
+                self.tolerance.say(f"trial {number} was left by a driver that died: queued again")
+
+    def _reap(self) -> list[int]:
+        mine = self.launch_id, frozenset(self._live)
+        return reap(self.database, self.study, self._watch.living(), mine=mine)
 
     def close(self, outcome: str) -> None:
         """Give up what still runs (to be queued again) and end the launch with its outcome."""
-        for number in list(self._live):
-            frozen = self.study.get_trials(deepcopy=False)[number]
-            give_up(self.database, self.study, frozen, f"{outcome} while it ran; queued again")
-            with self._lock:
-                del self._live[number]
-                self._tally.counts["FAIL"] += 1
-        self.database.end_launch(self.launch_id, outcome)
+        self._outage.repeat(lambda again: self._give_up_all(outcome))
+        with self._lock:
+            self._live.clear()
+        self._look()
+        self._outage.repeat(lambda again: self.database.end_launch(self.launch_id, outcome))
+
+    def _give_up_all(self, outcome: str) -> None:
+        for trial in self.database.running_trials(self.study._study_id, self.study.study_name):
+            if trial.launch_id == self.launch_id:
+                reason = f"{outcome} while it ran; queued again"
+                give_up(self.database, self.study, trial.trial_id, reason)
 
     def view(self) -> View:
         """What the display shows; safe to call from another thread."""
         with self._lock:
-            return View(
-                running=tuple(live for _, live in self._live.values()),
-                counts=dict(self._tally.counts),
-                best=self._tally.best,
-                ended=tuple(self._ended),
-            )
+            counts = {state: self._counts.get(state, 0) for state in ("COMPLETE", "PRUNED", "FAIL")}
+            live, elsewhere = tuple(self._live.values()), self._counts.get("RUNNING", 0)
+            elsewhere = max(0, elsewhere - len(live))
+            return View(live, counts, self._best, tuple(self._ended), elsewhere)

@@ -20,13 +20,14 @@ SAMPLERS: tuple[str, ...] = get_args(SamplerName)
 SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
 DEFAULT_STORAGE = "sqlite:///fmnist_search.db"
 STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+ADDRESS = r"auto|([A-Za-z0-9][A-Za-z0-9.-]{0,253}|\[[0-9A-Fa-f:]+\]):[1-9][0-9]{0,4}"
 
 
 class SearchSettings(Config):
     """One launch of a search; None stands for what fits the machine or the space.
 
-    `trials` is the study's total of finished trials over all launches. Times are in seconds.
-    `max_epoch_seconds` of infinity is spelt 0: no limit.
+    `trials` is the study's total of finished trials over all launches. Times are in seconds, sizes
+    in bytes. `max_epoch_seconds` of infinity is spelt 0: no limit.
     """
 
     space: str
@@ -47,6 +48,11 @@ class SearchSettings(Config):
     address: str | None = None
     data_dir: str | None = None
     train_samples: Annotated[int, Field(ge=1000)] | None = None
+    checkpoint_dir: str | None = None
+    retries: Annotated[int, Field(ge=0, le=100)] = 2
+    trial_timeout_seconds: Annotated[float, Field(gt=0)] | None = None
+    database_outage_seconds: Annotated[float, Field(ge=0)] = 300.0
+    min_free_bytes: Annotated[int, Field(ge=0)] = 100_000_000
 
     @field_validator("space")
     @classmethod
@@ -70,6 +76,27 @@ class SearchSettings(Config):
             raise ValueError("use 1 to 100 letters, digits, dots, dashes and underscores")
         return study
 
+    @field_validator("address")
+    @classmethod
+    def _plain_address(cls, address: str | None) -> str | None:
+        if address is not None and not re.fullmatch(ADDRESS, address):
+            raise ValueError("use auto or HOST:PORT, as `ray start --head` prints it")
+        return address
+
+    @field_validator("data_dir", "checkpoint_dir")
+    @classmethod
+    def _plain_path(cls, path: str | None) -> str | None:
+        if path is not None and (not path or "\0" in path):
+            raise ValueError("name a folder")
+        return path
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _part_of_one_gpu_or_whole_ones(cls, gpus: float | None) -> float | None:
+        if gpus is not None and gpus > 1 and gpus != int(gpus):
+            raise ValueError("use a part of one GPU, or whole ones")
+        return gpus
+
     @property
     def data_path(self) -> Path | None:
         """`data_dir` as a path."""
@@ -90,16 +117,6 @@ def make_settings(**values: object) -> SearchSettings:
 
 def _option(field: str) -> str:
     """The command line's word for a field."""
-    renamed = {"max_epoch_seconds": "max-epoch-time", "time_budget_seconds": "time-budget"}
-    return renamed.get(field, field.replace("_", "-"))
-
-
-def parse_duration(text: str) -> float:
-    """Seconds in a duration such as 90, 90s, 30m, 2h or 1h30m; raises ValueError otherwise."""
-    units = {"h": 3600.0, "m": 60.0, "s": 1.0}
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", text)
-    if not parts or "".join(n + u for n, u in parts) != text:
-        raise ValueError(f"{text!r} is no duration; write for example 90s, 30m or 1h30m")
-    return sum(float(number) * units[unit] for number, unit in parts)
+    if field == "max_epoch_seconds":
+        return "max-epoch-time"
+    return field.removesuffix("_seconds").removesuffix("_bytes").replace("_", "-")

@@ -10,9 +10,9 @@ from pydantic import JsonValue
 
 from fmnist_models.config import Config, Probability
 from fmnist_models.metrics import wilson_interval
-from search.study import INTERRUPTED, KNOWN_GOOD
+from search.retries import INTERRUPTED, KNOWN_GOOD
 from search.text import describe, percent
-from storage import Database
+from storage import Database, TrialRecord
 
 
 class BestTrial(Config):
@@ -62,8 +62,8 @@ def summarize(database: Database, study: Study) -> Summary:
 
 def _best(database: Database, study_name: str, trial: FrozenTrial) -> BestTrial:
     accuracy = trial.value or 0.0
-    images = int(str(environment_of(database, study_name, trial.number)["validation_images"]))
     record = database.trial_record(study_name, trial.number)
+    images = int(str(_environment(database, record)["validation_images"]))
     return BestTrial(
         number=trial.number,
         validation_accuracy=accuracy,
@@ -74,9 +74,14 @@ def _best(database: Database, study_name: str, trial: FrozenTrial) -> BestTrial:
 
 def environment_of(database: Database, study_name: str, number: int) -> Mapping[str, JsonValue]:
     """Hardware, versions and data of the launch that ran trial `number`."""
-    record = database.trial_record(study_name, number)
-    launches = {launch.id: launch for launch in database.launches(study_name)}
-    return launches[record.launch_id or 0].environment if record else {}
+    return _environment(database, database.trial_record(study_name, number))
+
+
+def _environment(database: Database, record: TrialRecord | None) -> Mapping[str, JsonValue]:
+    if record is None:
+        return {}
+    launches = {launch.id: launch for launch in database.launches(record.study_name)}
+    return launches[record.launch_id or 0].environment
 
 
 def summary_lines(summary: Summary) -> list[str]:

@@ -3,16 +3,28 @@
 from storage.database import Database, open_database
 from storage.errors import StorageError, StorageRefused, StorageUnavailable
 from storage.failures import as_storage_error
-from storage.rows import DecisionRow, EpochRow, JsonObject, Launch, LaunchStart, TrialRecord
-from storage.url import mask_url
+from storage.rows import (
+    DecisionRow,
+    EpochRow,
+    JsonObject,
+    Launch,
+    LaunchStart,
+    ReportedValue,
+    RunningTrial,
+    TrialRecord,
+)
+from storage.url import LEAST_FREE_BYTES, mask_url
 
 __all__ = [
+    "LEAST_FREE_BYTES",
     "Database",
     "DecisionRow",
     "EpochRow",
     "JsonObject",
     "Launch",
     "LaunchStart",
+    "ReportedValue",
+    "RunningTrial",
     "StorageError",
     "StorageRefused",
     "StorageUnavailable",

@@ -25,32 +25,54 @@ _POSTGRESQL_CONNECT = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
+_STOPPED_SECONDS = 30
+"""So long may a driver hold PostgreSQL's locks and say nothing (it was stopped by Ctrl-Z, say)."""
 
 
-class _TunedConnection(sqlite3.Connection):
-    """With NORMAL, several times faster than FULL, only a power cut can lose the last commits.
+class _DurableConnection(sqlite3.Connection):
+    """Each commit is on the disk when it returns, and with it all commits of others before it."""
 
-    A killed process loses nothing, and in WAL mode the file stays whole either way.
-    """
+    synchronous = "FULL"
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.execute("PRAGMA synchronous=NORMAL")
+        self.execute(f"PRAGMA synchronous={self.synchronous}")
 
 
-def engine_options(url: URL, busy_timeout_seconds: float) -> dict[str, Any]:
-    """Give back the keyword arguments of create_engine, for our engine and Optuna's alike."""
+class _QuickConnection(_DurableConnection):
+    """Only a power cut can lose commits, those since the last durable one; the file stays whole.
+
+    A killed process loses nothing.
+    """
+
+    synchronous = "NORMAL"
+
+
+def engine_options(
+    url: URL, busy_timeout_seconds: float, *, durable: bool = False
+) -> dict[str, Any]:
+    """Give back the keyword arguments of create_engine, for our engine and Optuna's alike.
+
+    JSON columns refuse NaN, which PostgreSQL could not store.
+    """
+    options: dict[str, Any] = {"json_serializer": partial(json.dumps, allow_nan=False)}
     if sqlite_path(url) is not None:
-        return {"connect_args": {"timeout": busy_timeout_seconds, "factory": _TunedConnection}}
-    connect = {key: value for key, value in _POSTGRESQL_CONNECT.items() if key not in url.query}
-    return {"pool_pre_ping": True, "connect_args": connect}
+        factory = _DurableConnection if durable else _QuickConnection
+        connect: dict[str, Any] = {"timeout": busy_timeout_seconds, "factory": factory}
+        return {**options, "connect_args": connect}
+    limits = {
+        "lock_timeout": int(busy_timeout_seconds * 1000),
+        "idle_in_transaction_session_timeout": _STOPPED_SECONDS * 1000,
+    }
+    given = " ".join(f"-c {name}={value}" for name, value in limits.items())
+    wanted = {**_POSTGRESQL_CONNECT, "options": given}
+    connect = {key: value for key, value in wanted.items() if key not in url.query}
+    return {**options, "pool_pre_ping": True, "connect_args": connect}
 
 
 def make_engine(url: URL, busy_timeout_seconds: float) -> Engine:
-    """Give back our engine; JSON columns refuse NaN, which PostgreSQL could not store."""
-    serializer = partial(json.dumps, allow_nan=False)
-    options = engine_options(url, busy_timeout_seconds)
-    return create_engine(url, json_serializer=serializer, **options)
+    """Give back our engine, which commits durably: heartbeats and configurations go through it."""
+    return create_engine(url, **engine_options(url, busy_timeout_seconds, durable=True))
 
 
 def exclusive(engine: Engine, wait_seconds: float) -> AbstractContextManager[None]:
@@ -68,6 +90,8 @@ def exclusive(engine: Engine, wait_seconds: float) -> AbstractContextManager[Non
 def _advisory_lock(engine: Engine, wait_seconds: float) -> Iterator[None]:
     with engine.begin() as connection:
         connection.execute(text(f"SET LOCAL lock_timeout = {int(wait_seconds * 1000)}"))
+        # The block works over other connections, and may take its time to create tables.
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10min'"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
         yield
 

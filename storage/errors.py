@@ -22,4 +22,12 @@ class StorageRefused(StorageError):
 
 
 class StorageUnavailable(StorageError):
-    """The surroundings failed: locked for too long, disk full, server gone."""
+    """The surroundings failed: locked for too long, disk full, server gone.
+
+    `passing` says that waiting may help: with a lock or a server that restarts it does, with a full
+    disk or a deleted study it does not.
+    """
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing

@@ -29,6 +29,11 @@ _POSTGRESQL_MISTAKE = re.compile(
     r"authentication failed|no password supplied|does not exist|permission denied"
     r"|failed to resolve host|invalid connection option|invalid port"
 )
+# A server that answers so is up: waiting changes nothing.
+_POSTGRESQL_LASTING = re.compile(
+    r"authentication failed|no password supplied|does not exist|permission denied"
+)
+_SQLITE_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED")
 _UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.InternalError)
 
 
@@ -48,7 +53,9 @@ def as_storage_error(
         if isinstance(cause, sqlite3.Error):
             return _from_sqlite(cause, shown, opening)
         if isinstance(cause, exc.TimeoutError):
-            return StorageUnavailable(f"{shown}: all connections are in use: use fewer threads")
+            return StorageUnavailable(
+                f"{shown}: all connections are in use: use fewer threads", passing=True
+            )
         if isinstance(cause, exc.DBAPIError) and not isinstance(cause.orig, sqlite3.Error):
             return _from_postgresql(cause, shown, opening)
     return None
@@ -77,8 +84,9 @@ def _from_sqlite(error: sqlite3.Error, shown: str, opening: bool) -> StorageErro
     name = getattr(error, "sqlite_errorname", "")
     for prefix, text, mistake in _SQLITE:
         if name.startswith(prefix):
-            kind = StorageRefused if opening and mistake else StorageUnavailable
-            return kind(f"{shown} {text}")
+            if opening and mistake:
+                return StorageRefused(f"{shown} {text}")
+            return StorageUnavailable(f"{shown} {text}", passing=prefix in _SQLITE_PASSING)
     return None
 
 
@@ -87,5 +95,8 @@ def _from_postgresql(error: exc.DBAPIError, shown: str, opening: bool) -> Storag
     if opening and _POSTGRESQL_MISTAKE.search(str(error.orig)):
         return StorageRefused(f"{shown}: {reason}: correct the URL or the rights of its user")
     if error.connection_invalidated or isinstance(error, _UNAVAILABLE):
-        return StorageUnavailable(f"{shown}: {reason}: see that the server is up, {_GO_ON}")
+        passing = not _POSTGRESQL_LASTING.search(str(error.orig))
+        return StorageUnavailable(
+            f"{shown}: {reason}: see that the server is up, {_GO_ON}", passing=passing
+        )
     return None

@@ -1,30 +1,198 @@
 """Optuna's storage on our database; apart from the rest because importing Optuna takes a while."""
 
-from typing import NoReturn
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, NoReturn
 
+from optuna.distributions import (
+    BaseDistribution,
+    check_distribution_compatibility,
+    distribution_to_json,
+)
 from optuna.storages import RDBStorage
-from sqlalchemy import URL
+from optuna.trial import TrialState
+from sqlalchemy import URL, Connection, text
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from storage.engine import engine_options
-from storage.errors import StorageRefused
+from storage.errors import StorageRefused, StorageUnavailable
 from storage.url import display_url
+
+_STUDY = "SELECT study_id FROM studies WHERE study_id = :id"
+_TRIAL = "SELECT trial_id FROM trials WHERE trial_id = :id"
+_STATE = text("SELECT state FROM trials WHERE trial_id = :id")
+_PARAMETER = text(
+    "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json)"
+    " VALUES (:trial_id, :name, :value, :distribution)"
+)
+
+
+class Parameter(NamedTuple):
+    """A suggested parameter that is not kept yet; `value` is Optuna's internal one.
+
+    `known` says that the study's distribution of that name was compared with this one.
+    """
+
+    name: str
+    value: float
+    distribution: BaseDistribution
+    known: bool
+
+
+class _JoinableSession(Session):
+    """A session in which several of Optuna's operations can be made one transaction.
+
+    Optuna commits and closes after each operation; inside `joined` that only flushes and forgets
+    the objects, so that the next operation reads the database anew.
+    """
+
+    is_joined = False
+    is_undone = False
+
+    def commit(self) -> None:
+        """End the transaction, or inside `joined` this part of it."""
+        if self.is_joined:
+            self.flush()
+        else:
+            super().commit()
+
+    def rollback(self) -> None:
+        """Undo the transaction; inside `joined` the whole of it, which then cannot be kept."""
+        self.is_undone = True
+        super().rollback()
+
+    def close(self) -> None:
+        """Let go of objects, and outside `joined` of the connection."""
+        if self.is_joined:
+            self.expunge_all()
+        else:
+            super().close()
+
+    @contextmanager
+    def joined(self) -> Iterator[Connection]:
+        """Make all that the block does one transaction."""
+        self.is_joined, self.is_undone = True, False
+        try:
+            yield self.connection()
+            if self.is_undone:  # by Optuna, which kept the reason (an equal key, say) to itself
+                raise StorageUnavailable("another search wrote the same: start again", passing=True)
+            super().commit()
+        except BaseException:
+            super().rollback()
+            raise
+        finally:
+            self.is_joined = False
+            super().close()
 
 
 class SearchRDBStorage(RDBStorage):
-    """Optuna's RDBStorage, kept from being pickled: the pickle would hold the password in clear."""
+    """Optuna's RDBStorage, with transactions of several operations, between several drivers.
+
+    It is kept from being pickled: the pickle would hold the password in clear.
+    """
+
+    def __init__(self, url: URL, busy_timeout_seconds: float) -> None:
+        # Optuna fills the URL in with str.format, so braces in a path or password are doubled.
+        template = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+        super().__init__(template, engine_options(url, busy_timeout_seconds))
+        self.shown_url = display_url(url)
+        self.remove_session()
+        self.scoped_session = scoped_session(
+            sessionmaker(bind=self.engine, class_=_JoinableSession)
+        )
+        self._local = threading.local()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a storage is not pickled: call open_database(url) in the other process")
 
+    @contextmanager
+    def joined(self, study_id: int, trial_id: int | None = None) -> Iterator[Connection]:
+        """Make all that this thread does through the storage in the block one transaction.
 
-def make_optuna_storage(url: URL, busy_timeout_seconds: float) -> RDBStorage:
+        Until its end no other such block is entered for the study, or where `trial_id` is given,
+        for that trial (on SQLite: for the whole database). Not re-entrant.
+
+        Raises StorageUnavailable when the study was deleted.
+        """
+        session = self.scoped_session()
+        assert isinstance(session, _JoinableSession)
+        with session.joined() as connection:
+            query, key = (_STUDY, study_id) if trial_id is None else (_TRIAL, trial_id)
+            if self.engine.name == "sqlite":
+                # The write lock from the start: what is read first must still hold when writing.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                query += " FOR UPDATE"
+            if connection.execute(text(query), {"id": key}).first() is None:
+                raise StorageUnavailable(
+                    f"{self.shown_url}: the study was deleted meanwhile; start the search again"
+                )
+            yield connection
+
+    @contextmanager
+    def parameters_held_back(self) -> Iterator[list[Parameter]]:
+        """Collect what this thread's trial is suggested in the block, instead of keeping it.
+
+        One by one, parameters are half of what a trial costs, and a death may leave some of them.
+        """
+        held: list[Parameter] = []
+        self._local.held = held
+        try:
+            yield held
+        finally:
+            self._local.held = None
+
+    def _set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+        previous_distribution: BaseDistribution | None,
+    ) -> None:
+        held: list[Parameter] | None = getattr(self._local, "held", None)
+        if held is None:
+            super()._set_trial_param(
+                *(trial_id, param_name, param_value_internal, distribution, previous_distribution)
+            )
+            return
+        known = previous_distribution is not None
+        if previous_distribution is not None:
+            check_distribution_compatibility(previous_distribution, distribution)
+        held.append(Parameter(param_name, param_value_internal, distribution, known))
+
+    def keep_parameters(self, trial_id: int, held: Sequence[Parameter]) -> None:
+        """Keep the parameters of a running trial; inside `joined` only.
+
+        Raises UpdateFinishedTrialError when the trial has ended.
+        """
+        session = self.scoped_session()
+        state = session.execute(_STATE, {"id": trial_id}).scalar_one()
+        self.check_trial_is_updatable(trial_id, TrialState[state])
+        for name, value, distribution, known in held:
+            if not known:
+                self._set_trial_param_without_commit(session, trial_id, name, value, distribution)
+        rows = [
+            {
+                "trial_id": trial_id,
+                "name": name,
+                "value": value,
+                "distribution": distribution_to_json(distribution),
+            }
+            for name, value, distribution, known in held
+            if known
+        ]
+        if rows:
+            session.execute(_PARAMETER, rows)
+
+
+def make_optuna_storage(url: URL, busy_timeout_seconds: float) -> SearchRDBStorage:
     """Give back Optuna's storage on `url`, its tables created.
 
     Raises StorageRefused when the tables were made by another, incompatible version of Optuna.
     """
-    # Optuna fills the URL in with str.format, so braces in a path or password are doubled.
-    template = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
     try:
-        return SearchRDBStorage(template, engine_options(url, busy_timeout_seconds))
+        return SearchRDBStorage(url, busy_timeout_seconds)
     except RuntimeError as error:
         raise StorageRefused(f"{display_url(url)}: {error}") from error

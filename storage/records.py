@@ -1,5 +1,6 @@
 """Reading and writing our tables."""
 
+import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -31,7 +32,8 @@ from storage.rows import DecisionRow, EpochRow, JsonObject, Launch, LaunchStart,
 class Records:
     """Our tables in one database, over one engine.
 
-    What a method wrote outlives the process once it returned. Times are UTC by the database's
+    What a method wrote outlives the process once it returned (in `Database.transaction`: once the
+    block has ended). Times are UTC by the database's
     clock. Each method raises StorageUnavailable when the database is locked for too long, its disk
     is full or its server is gone.
     """
@@ -39,6 +41,7 @@ class Records:
     def __init__(self, engine: Engine, url: str) -> None:
         self.url = url
         self._engine = engine
+        self._local = threading.local()
 
     def now(self) -> datetime:
         """Give back the time (UTC) by the clock that sets all times in the database."""
@@ -105,6 +108,11 @@ class Records:
         rows = self._rows(_of_study(tables.launch, study_name))
         return [Launch.model_validate(dict(row)) for row in rows]
 
+    def open_launches(self, study_name: str) -> list[Launch]:
+        """Give back the launches of a study that have not ended: alive, or killed."""
+        query = _of_study(tables.launch, study_name).where(tables.launch.c.ended_at.is_(None))
+        return [Launch.model_validate(dict(row)) for row in self._rows(query)]
+
     def add_trial(
         self,
         study_name: str,
@@ -163,19 +171,23 @@ class Records:
         rows = self._rows(_of_study(tables.epoch, study_name, number))
         return [EpochRow.model_validate(dict(row)) for row in rows]
 
-    def epoch_count(self, study_name: str) -> int:
-        """Give back how many epochs all trials of a study have trained."""
-        query = select(func.count()).where(tables.epoch.c.study_name == study_name)
-        with self._transaction() as connection:
-            return connection.execute(query).scalar_one()
-
     def decisions(self, study_name: str) -> list[DecisionRow]:
         """Give back the scheduler's decisions on all trials of a study, by trial and epoch."""
         rows = self._rows(_of_study(tables.decision, study_name))
         return [DecisionRow.model_validate(dict(row)) for row in rows]
 
+    def decision(self, study_name: str, number: int, epoch: int) -> DecisionRow | None:
+        """Give back the decision after one epoch of a trial, or None where there is none."""
+        query = _of_study(tables.decision, study_name, number)
+        rows = self._rows(query.where(tables.decision.c.epoch == epoch))
+        return DecisionRow.model_validate(dict(rows[0])) if rows else None
+
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
+        joined: Connection | None = getattr(self._local, "joined", None)
+        if joined is not None:  # in Database.transaction, which commits
+            yield joined
+            return
         with storage_errors(self.url), self._engine.begin() as connection:
             yield connection
 

@@ -4,7 +4,7 @@ Times are UTC and aware; accuracies are fractions in [0, 1]; a diverged trial's 
 """
 
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -18,8 +18,8 @@ class _Row(BaseModel):
 class LaunchStart(_Row):
     """One start of a driver, as the driver knows it.
 
-    `process_started` is when the operating system started process `pid` (seconds since 1970):
-    with it a reused process id is told from the driver's own.
+    `process_started` is when the operating system started process `pid` (ticks since the machine):
+    with it, and the machine's start in `host`, a reused process id is told from the driver's own.
     """
 
     study_name: str
@@ -43,8 +43,8 @@ class Launch(LaunchStart):
 class TrialRecord(_Row):
     """What we keep of a trial beside Optuna's own record.
 
-    `config` is empty and `launch_id` None when only a reason was ever written: the driver died
-    between asking Optuna for the trial and adding it here.
+    `config` is empty when the driver died between asking Optuna for the trial and configuring it,
+    and `launch_id` None when only a reason was ever written.
     """
 
     study_name: str
@@ -89,3 +89,21 @@ class DecisionRow(_Row):
     cutoff: float | None
     reason: str
     created_at: datetime | None = None
+
+
+class RunningTrial(NamedTuple):
+    """A RUNNING trial; `launch_id` is None where no driver of ours has begun it."""
+
+    number: int
+    trial_id: int
+    launch_id: int | None
+
+
+class ReportedValue(NamedTuple):
+    """A finite intermediate value of a trial, in Optuna's tables; `id` rises with time."""
+
+    id: int
+    number: int
+    epoch: int
+    value: float
+    retry_of: int | None

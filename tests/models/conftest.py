@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from fmnist_models.config import (
     AugmentationConfig,
@@ -16,7 +19,7 @@ from fmnist_models.config import (
     SgdConfig,
     TrialConfig,
 )
-from fmnist_models.data import Dataset, load_search_data
+from fmnist_models.data import Dataset, load_search_data, load_test_data, load_training_data
 from fmnist_models.fetch import find_data
 from fmnist_models.quick import QuickConfig
 
@@ -67,3 +70,20 @@ def everything_on() -> MakeConfig:
         return TrialConfig(**{**parts, **changes})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """640 real training images and 100 real test images as a data set of their own."""
+    folder = tmp_path_factory.mktemp("idx")
+    real = find_data().directory
+    parts = {"train": (load_training_data(real).train, 640), "t10k": (load_test_data(real), 100)}
+    for name, (images, count) in parts.items():
+        write_idx(folder / f"{name}-images-idx3-ubyte", images.images[:count, 0].numpy())
+        write_idx(folder / f"{name}-labels-idx1-ubyte", images.labels[:count].numpy())
+    return folder
+
+
+def write_idx(path: Path, values: NDArray[Any]) -> None:
+    header = bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape)
+    path.write_bytes(header + values.astype(np.uint8).tobytes())

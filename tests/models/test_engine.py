@@ -19,8 +19,9 @@ from fmnist_models.config import (
     TrialConfig,
 )
 from fmnist_models.data import Dataset, Images
-from fmnist_models.engine import EVALUATION_BATCH, Trainer, predict
+from fmnist_models.engine import Trainer
 from fmnist_models.errors import ConfigError, DivergedError
+from fmnist_models.inference import EVALUATION_BATCH, predict
 from fmnist_models.precision import Precision
 from fmnist_models.quick import QuickConfig
 from fmnist_models.schedules import lr_factor
@@ -97,16 +98,16 @@ def test_metrics_are_what_they_say(few: Dataset, everything_on: MakeConfig) -> N
 
 @pytest.mark.parametrize("decay", [0.0, 0.9])
 @precisions
-def test_validation_figures_are_those_of_the_best_model(
+def test_validation_figures_are_those_of_the_averaged_model(
     few: Dataset, everything_on: MakeConfig, decay: float, precision: Precision
 ) -> None:
     config = everything_on(regularization=RegularizationConfig(ema_decay=decay), epochs=1)
     run = trainer(config, few, precision)
     metrics = run.run_epoch()
-    assert (run.best_model is run.model) == (decay == 0)
+    assert (run.averaged_model is run.model) == (decay == 0)
     images = normalize(few.validation.images, few.mean, few.std)
     with torch.no_grad():
-        logits = run.best_model.eval()(images)
+        logits = run.averaged_model.eval()(images)
     loss = cross_entropy(logits, few.validation.labels).item()
     hits = (logits.argmax(1) == few.validation.labels).float().mean().item()
     near = 1e-5 if precision == "fp32" else 0.03
@@ -142,7 +143,7 @@ def test_the_average_is_taken_after_every_step_of_the_whole_run(
             decay * old + (1 - decay) * new
             for old, new in zip(expected, run.model.parameters(), strict=True)
         ]
-    torch.testing.assert_close(list(run.best_model.parameters()), expected)
+    torch.testing.assert_close(list(run.averaged_model.parameters()), expected)
 
 
 def test_training_goes_on_in_training_mode_after_a_validation(few: Dataset) -> None:
@@ -154,7 +155,7 @@ def test_training_goes_on_in_training_mode_after_a_validation(few: Dataset) -> N
     )
     run = trainer(config, few)
     list(run.epochs())
-    assert run.best_model is run.model  # which the validation scored in evaluation mode
+    assert run.averaged_model is run.model  # which the validation scored in evaluation mode
     norms = [m for m in run.model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert {int(m.num_batches_tracked or 0) for m in norms} == {8}
 

@@ -51,7 +51,7 @@ def figures(metrics: EpochMetrics) -> dict[str, Any]:
 
 
 def weights(run: Trainer) -> Mapping[str, Tensor]:
-    both = {"model": run.model, "average": run.best_model}
+    both = {"model": run.model, "average": run.averaged_model}
     return {f"{k}.{n}": t for k, m in both.items() for n, t in m.state_dict().items()}
 
 

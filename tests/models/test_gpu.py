@@ -14,7 +14,10 @@ from fmnist_models.config import ModelConfig, RegularizationConfig, SgdConfig, T
 from fmnist_models.data import Dataset
 from fmnist_models.engine import Trainer
 from fmnist_models.families import FAMILIES, get_family
+from fmnist_models.memory import give_back_memory, is_out_of_memory, is_usable
 from fmnist_models.precision import Precision, choose_precision
+from fmnist_models.quick import QuickConfig
+from fmnist_models.wrn import WrnConfig
 
 MakeConfig = Callable[..., TrialConfig]
 pytestmark = pytest.mark.skipif(
@@ -66,7 +69,7 @@ def test_everything_lives_on_the_gpu(few: Dataset, everything_on: MakeConfig, na
     precision = choose_precision("cuda")
     run = Trainer(everything_on(model=example(name)), few, device="cuda", precision=precision)
     metrics = run.run_epoch()
-    assert {p.device.type for p in run.best_model.parameters()} == {"cuda"}
+    assert {p.device.type for p in run.averaged_model.parameters()} == {"cuda"}
     resident = few.train.images.numel() + few.validation.images.numel()
     assert resident < metrics.peak_memory_bytes < 100e9
 
@@ -109,3 +112,56 @@ def test_a_checkpoint_goes_on_from_the_gpu_to_the_cpu(
     assert other.run_epoch().epoch == 2
     ours = [p.cpu() for p in run.model.parameters()]
     assert len(ours) == len(list(other.model.parameters()))
+
+
+@contextmanager
+def card_of(bytes_: int) -> Iterator[None]:
+    """torch has no more of the card than so many bytes."""
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(bytes_ / total)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def reserved_by_an_epoch(config: TrialConfig, dataset: Dataset, micro_batches: int) -> int:
+    give_back_memory("cuda")
+    run = Trainer(config, dataset, device="cuda", precision="fp32", micro_batches=micro_batches)
+    run.run_epoch()
+    return torch.cuda.max_memory_reserved()
+
+
+def test_what_does_not_fit_the_card_fits_in_parts_once_memory_is_given_back(few: Dataset) -> None:
+    config = TrialConfig(
+        model=WrnConfig(depth=16, width=4), optimizer=SgdConfig(lr=0.02), batch_size=512, epochs=1
+    )
+    whole, parts = (reserved_by_an_epoch(config, few, n) for n in (1, 8))
+    assert parts < whole / 2
+    give_back_memory("cuda")
+    before = torch.cuda.memory_allocated()
+    with card_of((whole + parts) // 2):
+        with pytest.raises(torch.OutOfMemoryError) as caught:
+            reserved_by_an_epoch(config, few, 1)
+        assert is_out_of_memory(caught.value)
+        del caught  # it holds on to all that was on the card
+        give_back_memory("cuda")
+        assert is_usable("cuda")
+        assert torch.cuda.memory_allocated() <= before + 2**20
+        assert reserved_by_an_epoch(config, few, 8) <= (whole + parts) // 2
+
+
+def test_parts_are_the_undivided_step_on_the_gpu_too(few: Dataset) -> None:
+    config = TrialConfig(
+        model=QuickConfig(width=8, depth=1, batch_norm=False),
+        optimizer=SgdConfig(lr=0.02),
+        batch_size=100,
+        epochs=2,
+    )
+    losses = []
+    for micro_batches in (1, 3):
+        run = Trainer(config, few, device="cuda", precision="fp32", micro_batches=micro_batches)
+        *_, last = run.epochs()
+        losses.append((last.train_loss, last.val_loss))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)

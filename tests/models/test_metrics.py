@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from fmnist_models.metrics import EpochMetrics, wilson_interval
@@ -67,8 +69,33 @@ def test_metrics_come_back_from_json() -> None:
         ("val_loss", float("inf")),
         ("images_per_second", -1.0),
         ("peak_memory_bytes", 1.5),
+        ("peak_memory_bytes", 2**63),
+        ("peak_memory_bytes", True),
+        ("epoch", 10**30),
+        ("epoch", "1"),
+        ("train_loss", "0.5"),
+        ("train_loss", b"0.5"),
+        ("train_loss", True),
+        ("train_loss", 10**400),
+        ("train_loss", -float("inf")),
+        ("train_loss", [0.5]),
+        ("train_loss", torch.tensor([0.5, 0.6])),
+        ("train_loss", torch.tensor(float("nan"))),
+        ("val_accuracy", torch.tensor(True)),
+        ("val_accuracy", np.float32(1.5)),
+        ("val_accuracy", 0.5j),
     ],
 )
-def test_metrics_that_cannot_be_are_refused(name: str, value: float | None) -> None:
+def test_metrics_that_cannot_be_are_refused(name: str, value: object) -> None:
     with pytest.raises(ValidationError, match=name):
         EpochMetrics.model_validate({**GOOD, name: value})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [torch.tensor(0.5), torch.tensor(0.5, requires_grad=True), np.float32(0.5), np.array(0.5)],
+)
+def test_a_number_in_a_tensor_is_taken_out(value: object) -> None:
+    metrics = EpochMetrics.model_validate({**GOOD, "val_accuracy": value, "epoch": torch.tensor(3)})
+    assert (type(metrics.val_accuracy), metrics.val_accuracy) == (float, 0.5)
+    assert (type(metrics.epoch), metrics.epoch) == (int, 3)

@@ -269,19 +269,19 @@ def test_schedule_free_is_scored_at_its_average_and_trains_on_where_it_was(few: 
     run.average.end_epoch(1)
     assert all(torch.equal(a, b) for a, b in zip(kept, run.model.parameters(), strict=True))
     optimizer: Any = run.optimizer
-    for y, x in zip(run.model.parameters(), run.best_model.parameters(), strict=True):
+    for y, x in zip(run.model.parameters(), run.averaged_model.parameters(), strict=True):
         # y = (1 - beta1) z + beta1 x (arXiv:2405.15682, equation 3)
         torch.testing.assert_close(0.1 * optimizer.state[y]["z"] + 0.9 * x, y)
     assert_statistics_are_those_of_the_images(run, few)
 
 
 def assert_statistics_are_those_of_the_images(run: Trainer, few: Dataset) -> None:
-    """The first norm of `best_model` has the mean over the training images, all one batch."""
-    first = next(m for m in run.best_model.modules() if isinstance(m, nn.BatchNorm2d))
+    """The first norm of `averaged_model` has the mean over the training images, all one batch."""
+    first = next(m for m in run.averaged_model.modules() if isinstance(m, nn.BatchNorm2d))
     seen: list[Tensor] = []
     hook = first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     with torch.no_grad():
-        run.best_model.eval()(normalize(few.train.images, few.mean, few.std))
+        run.averaged_model.eval()(normalize(few.train.images, few.mean, few.std))
     hook.remove()
     assert first.running_mean is not None
     torch.testing.assert_close(first.running_mean, seen[0].mean((0, 2, 3)), rtol=2e-3, atol=2e-4)

@@ -35,7 +35,7 @@ def test_swa_is_the_mean_of_the_last_epochs(
     for metrics in run.epochs():
         ends.append([p.detach().clone() for p in run.model.parameters()])
         last = ends[-1:] if metrics.epoch <= 4 - averaged else ends[4 - averaged :]
-        for mean, *values in zip(run.best_model.parameters(), *last, strict=True):
+        for mean, *values in zip(run.averaged_model.parameters(), *last, strict=True):
             torch.testing.assert_close(mean.detach(), torch.stack(values).mean(0))
     assert metrics.val_accuracy is not None
 

@@ -6,15 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from safetensors.torch import load_file
 
 from fmnist_models.__main__ import main
 from fmnist_models.config import SgdConfig, TrialConfig
-from fmnist_models.data import load_test_data, load_training_data
 from fmnist_models.errors import OutputError
-from fmnist_models.fetch import find_data
 from fmnist_models.files import load_checkpoint
 from fmnist_models.quick import QuickConfig
 from fmnist_models.train import CHECKPOINT, train
@@ -27,32 +24,17 @@ CONFIG = TrialConfig(
 )
 
 
-def write_idx(path: Path, values: np.ndarray) -> None:
-    header = bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape)
-    path.write_bytes(header + values.astype(np.uint8).tobytes())
+def run(
+    folder: Path, tiny_folder: Path, *, force: bool = False, say: Callable[[str], None] = len
+) -> None:
+    train(CONFIG, folder, data_dir=tiny_folder, device="cpu", force=force, say=say)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """640 real training images and 100 real test images as a data set of their own."""
-    folder = tmp_path_factory.mktemp("idx")
-    real = find_data().directory
-    parts = {"train": (load_training_data(real).train, 640), "t10k": (load_test_data(real), 100)}
-    for name, (images, count) in parts.items():
-        write_idx(folder / f"{name}-images-idx3-ubyte", images.images[:count, 0].numpy())
-        write_idx(folder / f"{name}-labels-idx1-ubyte", images.labels[:count].numpy())
-    return folder
-
-
-def run(folder: Path, data: Path, *, force: bool = False, say: Callable[[str], None] = len) -> None:
-    train(CONFIG, folder, data_dir=data, device="cpu", force=force, say=say)
-
-
-@pytest.fixture(scope="module")
-def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an unbroken run."""
     folder = tmp_path_factory.mktemp("model") / "whole"
-    run(folder, data)
+    run(folder, tiny_folder)
     return folder
 
 
@@ -60,18 +42,18 @@ def readings(folder: Path) -> int:
     return len(json.loads((folder / "metrics.json").read_text())["test_readings"])
 
 
-def test_a_run_leaves_a_model_that_was_scored_once(whole: Path, data: Path) -> None:
+def test_a_run_leaves_a_model_that_was_scored_once(whole: Path, tiny_folder: Path) -> None:
     assert {p.name for p in whole.iterdir()} == {"model.safetensors", "config.json", "metrics.json"}
     metrics = json.loads((whole / "metrics.json").read_text())
     low, high = metrics["test_interval"]
     assert 0 <= low <= metrics["test_accuracy"] <= high <= 1
     assert [e["epoch"] for e in metrics["epochs"]] == [1, 2, 3]
     assert metrics["train_images"] == 640
-    run(whole, data)
+    run(whole, tiny_folder)
     assert readings(whole) == 1, "a finished folder is left as it is"
 
 
-def broken_off(folder: Path, data: Path) -> None:
+def broken_off(folder: Path, tiny_folder: Path) -> None:
     """A run that dies after its first epoch."""
 
     def die(line: str) -> None:
@@ -79,14 +61,16 @@ def broken_off(folder: Path, data: Path) -> None:
             raise SystemError("killed")
 
     with pytest.raises(SystemError):
-        run(folder, data, say=die)
+        run(folder, tiny_folder, say=die)
 
 
-def test_a_broken_run_goes_on_to_the_same_weights(whole: Path, data: Path, tmp_path: Path) -> None:
-    broken_off(tmp_path, data)
+def test_a_broken_run_goes_on_to_the_same_weights(
+    whole: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    broken_off(tmp_path, tiny_folder)
     (tmp_path / f".{CHECKPOINT}.half").write_bytes(b"left by a kill in the middle of writing")
     said: list[str] = []
-    run(tmp_path, data, say=said.append)
+    run(tmp_path, tiny_folder, say=said.append)
     assert "going on after epoch 1" in said
     kept, again = (load_file(folder / "model.safetensors") for folder in (whole, tmp_path))
     assert kept.keys() == again.keys()
@@ -94,8 +78,8 @@ def test_a_broken_run_goes_on_to_the_same_weights(whole: Path, data: Path, tmp_p
     assert len(json.loads((tmp_path / "metrics.json").read_text())["epochs"]) == 3
 
 
-def test_a_damaged_checkpoint_is_never_used(data: Path, tmp_path: Path) -> None:
-    broken_off(tmp_path, data)
+def test_a_damaged_checkpoint_is_never_used(tiny_folder: Path, tmp_path: Path) -> None:
+    broken_off(tmp_path, tiny_folder)
     path = tmp_path / CHECKPOINT
     content = path.read_bytes()
     assert load_checkpoint(path) is not None
@@ -108,23 +92,23 @@ def test_a_damaged_checkpoint_is_never_used(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["notes.txt", "config.json", CHECKPOINT])
 def test_a_folder_with_something_else_is_refused_until_forced(
-    data: Path, tmp_path: Path, name: str
+    tiny_folder: Path, tmp_path: Path, name: str
 ) -> None:
-    broken_off(tmp_path, data)
+    broken_off(tmp_path, tiny_folder)
     other = CONFIG.model_copy(update={"seed": 7})
     if name != CHECKPOINT:
         (tmp_path / name).write_text(other.model_dump_json())
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     wanted = other if name == CHECKPOINT else CONFIG
     with pytest.raises(OutputError, match="holds something else"):
-        train(wanted, tmp_path, data_dir=data, device="cpu", force=False, say=len)
+        train(wanted, tmp_path, data_dir=tiny_folder, device="cpu", force=False, say=len)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
-    train(wanted, tmp_path, data_dir=data, device="cpu", force=True, say=len)
+    train(wanted, tmp_path, data_dir=tiny_folder, device="cpu", force=True, say=len)
     assert readings(tmp_path) == 1
 
 
 def test_force_removes_the_old_model_before_it_begins(
-    whole: Path, data: Path, tmp_path: Path
+    whole: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
     for path in whole.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -133,7 +117,7 @@ def test_force_removes_the_old_model_before_it_begins(
         raise SystemError(line)
 
     with pytest.raises(SystemError):
-        run(tmp_path, data, force=True, say=die)
+        run(tmp_path, tiny_folder, force=True, say=die)
     assert not list(tmp_path.iterdir()), "nothing of the old model can be taken for the new one's"
 
 
@@ -160,11 +144,11 @@ def test_a_mistake_is_one_line_and_writes_nothing(
 
 
 def test_evaluate_records_every_reading(
-    whole: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    whole: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for path in whole.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    assert main(["evaluate", str(tmp_path), "--data-dir", str(data)]) == 0
+    assert main(["evaluate", str(tmp_path), "--data-dir", str(tiny_folder)]) == 0
     assert readings(tmp_path) == 2
     assert "test accuracy" in capsys.readouterr().out
     assert main(["evaluate", str(tmp_path)]) == 2  # trained on another data set than is found here

@@ -37,7 +37,7 @@ def assert_a_break_changes_nothing(config: TrialConfig, dataset: Dataset) -> lis
     assert again == [figures(metrics) for metrics in curve[1:]]
     for ours, theirs in (
         (unbroken.model, resumed.model),
-        (unbroken.best_model, resumed.best_model),
+        (unbroken.averaged_model, resumed.averaged_model),
     ):
         states = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
         assert all(torch.equal(a, b) for a, b in states)

@@ -1,19 +1,37 @@
 """One checker for every test that runs a search: what must hold of a study whatever happened."""
 
+import json
 import math
 from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.recorder import RUNS_ON
+from search.retries import INTERRUPTED, RETRY_OF
+from search.schedulers import TrialScheduler, make_scheduler
+from search.settings import SearchSettings
 from search.summary import summarize
 from storage import Database, DecisionRow, EpochRow, TrialRecord
 
 ENDED = {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
 
 
-def check_study(database: Database, study: str, trials: int | None = None) -> list[FrozenTrial]:
-    """Assert every invariant of a study at rest, with `trials` finished; give its trials back."""
+def check_study(
+    database: Database,
+    study: str,
+    trials: int | None = None,
+    *,
+    acknowledged: Mapping[tuple[int, int], float] | None = None,
+    exported: Path | None = None,
+) -> list[FrozenTrial]:
+    """Assert every invariant of a study at rest, with `trials` finished; give its trials back.
+
+    `acknowledged` are accuracies that drivers were told are kept, by number and epoch; `exported`
+    is a file that must be what the database says is best.
+    """
     opened = optuna.load_study(study_name=study, storage=database.optuna_storage)
     all_trials = opened.get_trials()
     records = database.trial_records(study)
@@ -27,8 +45,14 @@ def check_study(database: Database, study: str, trials: int | None = None) -> li
         if trial.state in ENDED:
             record, number = records[trial.number], trial.number
             _check_trial(trial, record, rows[number], decisions[number])
-            _check_retry(trial, record, all_trials)
+            _check_retry(trial, records, all_trials)
+    _check_chains(all_trials)
     _check_best(database, opened, all_trials)
+    check_replay(database, opened)
+    for (number, epoch), accuracy in (acknowledged or {}).items():
+        assert all_trials[number].intermediate_values[epoch] == accuracy
+    if exported is not None:
+        _check_export(database, opened, exported)
     return all_trials
 
 
@@ -44,49 +68,125 @@ def _check_trial(
 ) -> None:
     kept = {row.epoch: row.val_accuracy for row in rows}
     assert list(kept) == list(range(1, len(rows) + 1))
-    assert record.reason
-    if trial.state == TrialState.FAIL:
-        # Killed between two writes, Optuna has one epoch that we have not.
-        assert kept.items() <= trial.intermediate_values.items()
-        assert len(trial.intermediate_values) <= len(kept) + 1
-        return
-    epochs = record.config["epochs"]
     assert trial.intermediate_values == kept
+    assert record.reason
+    assert trial.user_attrs["reason"] == record.reason.splitlines()[0]
+    # What it took over from a checkpoint was decided upon before, but for the last of it.
+    decided = [d.epoch for d in decisions]
+    assert decided == list(range(decided[0], decided[-1] + 1)) if decided else True
+    assert not decided or decided[0] == 1 or record.retry_of is not None
+    if trial.state == TrialState.FAIL:
+        return
     assert trial.value == kept[len(kept)]
     assert math.isfinite(trial.value)
     assert record.launch_id is not None
+    *before, last = [d.action for d in decisions] or ["continue"]
+    assert set(before) <= {"continue"}
     if trial.state == TrialState.COMPLETE:
-        assert len(kept) == epochs or record.reason.endswith("(patience)")
-        assert [d.action for d in decisions] == ["continue"] * (len(kept) - 1)
+        assert len(kept) == record.config["epochs"] or "patience" in record.reason
+        assert last == "continue"
+        assert not decided or decided[-1] == len(kept) - 1
     else:
-        assert len(kept) < epochs
-        assert [d.action for d in decisions] == ["continue"] * (len(kept) - 1) + ["stop"]
+        assert len(kept) < record.config["epochs"]
+        assert (last, decided[-1]) == ("stop", len(kept))
         assert decisions[-1].reason == record.reason
         assert decisions[-1].cutoff > decisions[-1].value
-    assert [d.epoch for d in decisions] == list(range(1, len(decisions) + 1))
 
 
-def _check_retry(trial: FrozenTrial, record: TrialRecord, trials: list[FrozenTrial]) -> None:
-    retried = trial.user_attrs.get("retry_of")
+def _check_retry(
+    trial: FrozenTrial, records: dict[int, TrialRecord], trials: list[FrozenTrial]
+) -> None:
+    record, retried = records[trial.number], trial.user_attrs.get(RETRY_OF)
     if record.launch_id is not None:
         assert record.retry_of == retried
-    if retried is not None:
-        assert trials[retried].state == TrialState.FAIL
-        assert retried < trial.number
-        if trial.params:  # else it was killed before it was asked for any
-            common = trials[retried].params.keys() & trial.params.keys()
-            assert all(trials[retried].params[key] == trial.params[key] for key in common)
+    if retried is None:
+        return
+    parent = trials[retried]
+    assert parent.state == TrialState.FAIL
+    assert retried < trial.number
+    assert trial.user_attrs["repeats"] == [retried, *parent.user_attrs.get("repeats", [])]
+    common = parent.params.keys() & trial.params.keys()  # it may have died while it was asked
+    assert all(parent.params[key] == trial.params[key] for key in common)
+    if records[retried].config and record.config:
+        assert record.config == records[retried].config
+    known = parent.intermediate_values.keys() & trial.intermediate_values.keys()
+    assert all(parent.intermediate_values[e] == trial.intermediate_values[e] for e in known)
+
+
+def _check_chains(trials: list[FrozenTrial]) -> None:
+    """No trial is repeated twice, and none that was interrupted is forgotten."""
+    retried = [t.user_attrs[RETRY_OF] for t in trials if RETRY_OF in t.user_attrs]
+    assert len(set(retried)) == len(retried)
+    given_up = {t.number for t in trials if INTERRUPTED in t.user_attrs and t.params}
+    assert given_up <= set(retried)
 
 
 def _check_best(database: Database, study: optuna.Study, trials: list[FrozenTrial]) -> None:
     values = [t.value for t in trials if t.state == TrialState.COMPLETE]
     summary = summarize(database, study)
     assert (summary.best.validation_accuracy if summary.best else None) == max(values, default=None)
+    assert (database.best(study._study_id) or (None, None))[1] == max(values, default=None)
     if summary.best:
         assert trials[summary.best.number].value == max(values)
+        assert summary.best.config["epochs"] >= len(trials[summary.best.number].intermediate_values)
+
+
+def _check_export(database: Database, study: optuna.Study, path: Path) -> None:
+    content, best = json.loads(path.read_text()), summarize(database, study).best
+    assert best is not None
+    assert (content["trial"], content["config"]) == (best.number, best.config)
+    assert content["validation_accuracy"] == best.validation_accuracy
+
+
+def schedulers_of(database: Database, study: str) -> dict[int, TrialScheduler]:
+    """Give the scheduler of each launch of a study, as it was told, with nothing observed yet."""
+    epochs = int(str((database.study_identity(study) or {})["epochs"]))
+    found = {}
+    for launch in database.launches(study):
+        settings = SearchSettings.model_validate(launch.settings)
+        factor = settings.reduction_factor
+        grace = settings.grace_period or max(1, epochs // factor**2)
+        found[launch.id] = make_scheduler(
+            settings.scheduler, grace_period=grace, reduction_factor=factor, epochs=epochs
+        )
+    return found
+
+
+def check_replay(database: Database, study: optuna.Study) -> int:
+    """Assert that each decision is made again from what is stored, whichever driver made it.
+
+    Gives back how many decisions compared a trial with others.
+    """
+    name = study.study_name
+    values = database.values_after(study._study_id, name, 0)
+    kept = {(d.number, d.epoch): d for d in database.decisions(name)}
+    if not values:
+        return 0
+    schedulers, before = schedulers_of(database, name), database.retries(name)
+    for value in values:
+        root = value.number
+        while root in before:
+            root = before[root]
+        decision = kept.get((value.number, value.epoch))
+        if decision is not None:
+            again = schedulers[decision.launch_id].decide(root, value.epoch, value.value)
+            assert (again.rung, again.cutoff) == (decision.rung, decision.cutoff), decision
+            assert again.value == decision.value
+            runs_on = decision.reason.startswith(RUNS_ON)
+            assert again.action == ("stop" if runs_on else decision.action)
+        for scheduler in schedulers.values():
+            scheduler.observe(root, value.epoch, value.value)
+    return sum(d.cutoff is not None for d in kept.values())
 
 
 def check_no_repeats(trials: list[FrozenTrial]) -> None:
     """Assert that no parameters were tried twice, but for retries."""
-    fresh = [t.params for t in trials if "retry_of" not in t.user_attrs and t.params]
+    fresh = [t.params for t in trials if RETRY_OF not in t.user_attrs and t.params]
     assert len({tuple(sorted(p.items())) for p in fresh}) == len(fresh)
+
+
+def check_no_secret(secret: str, *folders: Path) -> None:
+    """Assert that no file below the folders holds `secret`, a password that was used."""
+    for folder in folders:
+        for path in folder.rglob("*"):
+            assert not path.is_file() or secret.encode() not in path.read_bytes(), path

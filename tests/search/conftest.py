@@ -1,4 +1,4 @@
-"""A new SQLite database for each test."""
+"""A new database for each test: SQLite, or both back ends in turn."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,4 +24,20 @@ def url(tmp_path: Path) -> str:
 def database(url: str) -> Iterator[Database]:
     """Give a new, open database."""
     with open_database(url) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_url(request: pytest.FixtureRequest, url: str) -> str:
+    """Give the URL of a new database on each back end in turn."""
+    if request.param == "sqlite":
+        return url
+    found: str = request.getfixturevalue("postgresql_url")
+    return found
+
+
+@pytest.fixture
+def either_database(either_url: str) -> Iterator[Database]:
+    """Give a new, open database on each back end in turn."""
+    with open_database(either_url) as opened:
         yield opened

@@ -1,20 +1,29 @@
 """Drives a real SearchSession without Ray: trains nothing, reports made-up curves.
 
-As a program it is a driver that can be killed:
-    python -m tests.search.loop URL TRIALS FILE
-appends to FILE a line "number epoch accuracy" for each epoch that was acknowledged.
+As a program, and forked by `start_driver`, it is a driver that can be killed:
+    python -m tests.search.loop URL TRIALS FOLDER
+It appends to FOLDER/acknowledged a line "number epoch accuracy" for each epoch that was
+acknowledged, and keeps a checkpoint of every trial in FOLDER/checkpoints, as a worker does.
 """
 
+import itertools
+import json
+import multiprocessing
+import os
 import random
+import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import optuna
 
 from fmnist_models.metrics import EpochMetrics
 from search.schedulers import Decision, make_scheduler
-from search.session import SearchSession
+from search.session import SearchSession, StartedTrial, Tolerance
 from search.settings import make_settings
 from search.study import enqueue_points, open_study, reap, start_launch
 from spaces import SpaceContext, get_space
@@ -37,17 +46,77 @@ def metrics(epoch: int, accuracy: float) -> EpochMetrics:
         val_loss=0.5,
         val_accuracy=accuracy,
         lr=0.1,
-        seconds=1.0,
+        seconds=random.uniform(0.5, 1.5),  # never the same twice, as of real epochs
         images_per_second=1000.0,
         peak_memory_bytes=1,
     )
 
 
-def curve(number: int, epoch: int) -> float:
-    """Give a rising accuracy that depends on trial and epoch alone."""
-    draw = random.Random(number)
+def curve(seed: int, epoch: int) -> float:
+    """Give a rising accuracy that depends on seed and epoch alone.
+
+    The seed of a trial that repeats no other is its number.
+    """
+    draw = random.Random(seed)
     end, speed = draw.uniform(0.5, 0.95), draw.uniform(0.2, 1.0)
     return round(end * (1 - (1 - speed) ** epoch * 0.5), 4)
+
+
+class Checkpoints:
+    """What a worker keeps on the disk of each trial: here, its epochs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, number: int, epochs: Sequence[EpochMetrics]) -> None:
+        """Keep the epochs of a trial, the old ones or the new, never half."""
+        text = json.dumps([m.model_dump() for m in epochs])
+        half = self.folder / f"{number}.half"
+        half.write_text(text)
+        half.replace(self.folder / f"{number}.json")
+
+    def load(self, numbers: Sequence[int]) -> list[EpochMetrics]:
+        """Give the epochs of the first trial that has a checkpoint."""
+        for number in numbers:
+            path = self.folder / f"{number}.json"
+            if path.exists():
+                return [EpochMetrics.model_validate(m) for m in json.loads(path.read_text())]
+        return []
+
+
+@dataclass
+class Worker:
+    """Stands for the process that trains one trial, an epoch a step."""
+
+    session: SearchSession
+    started: StartedTrial
+    told: Told
+    checkpoints: Checkpoints | None = None
+    epochs: list[EpochMetrics] = field(default_factory=list)
+    is_fresh: bool = True
+
+    def step(self) -> bool:
+        """Report the next epoch, or at first those of a checkpoint; whether the trial goes on."""
+        number, found = self.started.number, []
+        if self.is_fresh and self.checkpoints:
+            found = self.checkpoints.load(self.started.resume_from)
+        self.is_fresh = False
+        if found:
+            self.epochs = found
+        else:
+            epoch = len(self.epochs) + 1
+            self.epochs.append(metrics(epoch, curve(self.started.config.seed, epoch)))
+        if self.checkpoints:
+            self.checkpoints.save(number, self.epochs)
+        if found:
+            decision = self.session.resume(number, found)
+        else:
+            decision = self.session.report(number, self.epochs[-1])
+        if decision is None or decision.reason != "the trial is not running":
+            for reported in found or self.epochs[-1:]:
+                self.told(number, reported, decision)
+        return decision is not None and decision.action == "continue"
 
 
 def open_session(
@@ -57,6 +126,7 @@ def open_session(
     sampler: str = "tpe",
     epochs: int = EPOCHS,
     study: str = STUDY,
+    tolerance: Tolerance | None = None,
 ) -> SearchSession:
     """Open a study and start a launch on it, in the order of search/launch.py."""
     settings = make_settings(
@@ -65,10 +135,10 @@ def open_session(
     opened = open_study(database, settings, {**IDENTITY, "epochs": epochs})
     reap(database, opened)
     space, context = get_space("quick"), SpaceContext(epochs)
-    enqueue_points(opened, space, context)
+    enqueue_points(database, opened, space, context)
     rules = make_scheduler(scheduler, grace_period=1, reduction_factor=3, epochs=epochs)
     launch = start_launch(database, settings, ENVIRONMENT)
-    return SearchSession(opened, database, launch, space, context, rules, trials)
+    return SearchSession(opened, database, launch, space, context, rules, trials, tolerance)
 
 
 def drive(
@@ -77,19 +147,36 @@ def drive(
     at_once: int = 2,
     epochs: int = 10**9,
     told: Told = lambda number, reported, decision: None,
+    checkpoints: Checkpoints | None = None,
+    pause_seconds: float = 0.0,
 ) -> None:
-    """Run trials, `at_once` of them in turns, until the session ends or `epochs` were trained."""
-    live: dict[int, int] = {}
-    while not session.is_done and session.epochs_trained < epochs:
+    """Run trials, `at_once` of them in turns, until the session ends or `epochs` were reported.
+
+    Those that the session has running already are gone on with.
+    """
+    live = [
+        Worker(
+            session,
+            StartedTrial(number=t.number, config=t.config, resume_from=t.chain.repeats),
+            told,
+            checkpoints,
+            [metrics(epoch, accuracy) for epoch, accuracy in enumerate(t.accuracies, 1)],
+            is_fresh=not t.accuracies,
+        )
+        for t in session.view().running
+    ]
+    steps = 0
+    while not session.is_done and steps < epochs:
+        session.heartbeat()
         while len(live) < at_once and (started := session.next_trial()) is not None:
-            live[started.number] = 0
-        for number in list(live):
-            live[number] += 1
-            reported = metrics(live[number], curve(number, live[number]))
-            decision = session.report(number, reported)
-            told(number, reported, decision)
-            if decision is None or decision.action == "stop":
-                del live[number]
+            live.append(Worker(session, started, told, checkpoints))
+        for worker in list(live):
+            time.sleep(pause_seconds)
+            steps += 1
+            if not worker.step():
+                live.remove(worker)
+        if not live:
+            time.sleep(0.02)  # other drivers have the slots that are left
 
 
 def search(database: Database, trials: int, scheduler: str = "asha") -> SearchSession:
@@ -100,18 +187,62 @@ def search(database: Database, trials: int, scheduler: str = "asha") -> SearchSe
     return session
 
 
-def main(url: str, trials: int, path: Path) -> None:
-    """Run one launch that writes down what was acknowledged."""
+def main(
+    url: str,
+    trials: int,
+    folder: Path,
+    scheduler: str = "asha",
+    tolerance: Tolerance | None = None,
+    pause_seconds: float = 0.0,
+    stop_after: int | None = None,
+    company: int = 1,
+) -> None:
+    """Run one launch that writes down what was acknowledged.
+
+    It begins when `company` drivers are there. After `stop_after` epochs it stops itself (SIGSTOP),
+    between two of them.
+    """
+    random.seed()  # not as the process that this one was forked from
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with open_database(url) as database, path.open("a", buffering=1) as file:
-        session = open_session(database, trials)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        open_database(url) as database,
+        (folder / "acknowledged").open("a", buffering=1) as file,
+    ):
+        session = open_session(database, trials, scheduler, tolerance=tolerance)
+        while len(database.launches(STUDY)) < company:
+            time.sleep(0.02)
+        count = itertools.count(1)
+
+        def told(number: int, reported: EpochMetrics, decision: Decision | None) -> None:
+            print(number, reported.epoch, reported.val_accuracy, file=file, flush=True)
+            if next(count) == stop_after:
+                os.kill(os.getpid(), signal.SIGSTOP)
+
         drive(
             session,
-            told=lambda number, reported, decision: print(
-                number, reported.epoch, reported.val_accuracy, file=file, flush=True
-            ),
+            told=told,
+            checkpoints=Checkpoints(folder / "checkpoints"),
+            pause_seconds=pause_seconds,
         )
         session.close("done")
+
+
+def start_driver(url: str, trials: int, folder: Path, **options: object) -> ForkProcess:
+    """Start `main` in a process of its own, forked, which saves the imports of a fresh one."""
+    process = multiprocessing.get_context("fork").Process(
+        target=main, args=(url, trials, folder), kwargs=options
+    )
+    process.start()
+    return process
+
+
+def acknowledged(folder: Path) -> dict[tuple[int, int], float]:
+    """Give what drivers on `folder` were told is kept: accuracy by number and epoch."""
+    path = folder / "acknowledged"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    whole = [line.split() for line in lines if line.endswith("\n")]
+    return {(int(number), int(epoch)): float(value) for number, epoch, value in whole}
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
 """The commands that read a database: what they refuse, import and say."""
 
 import json
+import os
+import socket
 from pathlib import Path
 
 import pytest
 
 import search.__main__ as search_main
+from search.drivers import Driver
+from search.leases import LEASE_SECONDS
 from storage import open_database
 from tests.conftest import Refused
-from tests.search.loop import STUDY, search
+from tests.search.loop import STUDY, open_session, search
 from tests.test_cli import imported
 
 
@@ -65,3 +69,37 @@ def test_status_is_written_for_people(searched: str, capsys: pytest.CaptureFixtu
     assert said.startswith(f"Study {STUDY}: ")
     assert "complete" in said
     assert "95 % interval" in said
+
+
+def test_status_shows_the_drivers_of_a_study(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{folder}/made.db"
+    with open_database(url) as database:
+        session = open_session(database, 4)
+        assert search_main.main(["status", "--storage", url]) == 0
+        said = capsys.readouterr().out
+        assert f"Driver: process {os.getpid()} on {socket.gethostname()}, for " in said
+        assert "last heard of " in said
+        assert search_main.main(["status", "--storage", url, "--json"]) == 0
+        [driver] = json.loads(capsys.readouterr().out)["drivers"]
+        assert driver["pid"] == os.getpid()
+        session.close("done")
+    assert search_main.main(["status", "--storage", url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["drivers"] == []
+
+
+def test_a_silent_driver_is_told_from_a_living_one() -> None:
+    about = {"host": "h", "pid": 7, "running_seconds": 7200.0}
+    living = Driver(**about, silent_seconds=LEASE_SECONDS - 1)
+    dead = Driver(**about, silent_seconds=LEASE_SECONDS)
+    assert living.line == "Driver: process 7 on h, for 2 h 0 min, last heard of 1 min 59 s ago."
+    assert "silent, its trials are queued again" in dead.line
+
+
+@pytest.mark.parametrize("command", ["status", "dashboard"])
+def test_a_password_in_an_argument_is_refused(refused: Refused, command: str) -> None:
+    said = refused(
+        search_main.main, [command, "--storage", "postgresql://u:secret@h/d"], "***", ".pgpass"
+    )
+    assert "secret" not in said

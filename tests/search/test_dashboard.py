@@ -3,7 +3,8 @@
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 from wsgiref.simple_server import make_server
 
 import optuna_dashboard
@@ -53,3 +54,18 @@ def test_a_study_is_changed_only_where_that_was_asked_for(
     assert ask(port, "/api/studies/1", "DELETE") == (204 if writable else 403)
     left = [study.study_name for study in database.optuna_storage.get_all_studies()]
     assert left == ([] if writable else [STUDY])
+
+
+@pytest.mark.parametrize("path", ["/artifacts/1/2/page", "/dashboard"])
+def test_artifacts_are_saved_and_not_shown(path: str) -> None:
+    def pages(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/html"), ("Content-Disposition", "inline")])
+        return [b"<script>alert(1)</script>"]
+
+    answered: dict[str, str] = {}
+    environ = {"HTTP_HOST": "127.0.0.1:80", "REQUEST_METHOD": "GET", "PATH_INFO": path}
+    guarded(pages, 80, writable=False)(environ, lambda status, headers: answered.update(headers))
+    assert answered["X-Content-Type-Options"] == "nosniff"
+    is_artifact = path.startswith("/artifacts")
+    assert answered["Content-Disposition"] == ("attachment" if is_artifact else "inline")
+    assert answered.get("Content-Security-Policy") == ("sandbox" if is_artifact else None)

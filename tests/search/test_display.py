@@ -1,12 +1,14 @@
 """What is shown: plain lines where stderr is a file, a table on a terminal."""
 
 import io
+import re
 import time
 
 import pytest
 from rich.console import Console
 
 from search.display import Clock, Display, render
+from search.messages import Failure
 from search.session import Ended, SearchSession, View
 from storage import Database
 from tests.search.loop import drive, metrics, open_session
@@ -40,7 +42,7 @@ def test_without_a_terminal_each_epoch_and_end_is_a_line(database: Database) -> 
         next(f"trial 0 COMPLETE {100 * e.value:.2f} % after epoch 2" for e in session.view().ended),
     ]
     assert len(lines) == 10
-    assert lines[0].startswith("[10 s] ")
+    assert re.match(r"\[1\d s\] ", lines[0])
     assert "1,000 images/s" in lines[0]
 
 
@@ -51,7 +53,7 @@ def test_a_line_is_told_once(database: Database) -> None:
     session.report(number, metrics(1, 0.5))
     for _ in range(3):
         display.tick()
-    session.fail(number, "diverged: [red]nan[/red]\nTraceback")
+    session.fail(number, Failure(kind="diverged", reason="diverged: [red]nan[/red]\nTraceback"))
     with display.shown():
         pass
     session.close("done")
@@ -117,3 +119,26 @@ def test_what_is_left_is_guessed_first_and_then_measured() -> None:
     # A guess that has run out still leaves a trial's time.
     assert clock(expected=1).remaining(view()) == pytest.approx(0.1)
     assert clock(expected=1).remaining(view(complete=10)) == 0
+
+
+def test_trials_that_go_on_after_others_and_those_elsewhere_are_shown(database: Database) -> None:
+    session, other = open_session(database, 9), open_session(database, 9)
+    first, _, _ = session.next_trial(), other.next_trial(), other.next_trial()
+    session.fail(first.number, Failure(kind="raised", reason="boom"))
+    again = session.next_trial().number
+    session.report(again, metrics(1, 0.5))
+    time.sleep(1.1)
+    session.heartbeat()
+    console = Console(record=True, force_terminal=True, width=100, file=io.StringIO())
+    console.print(render(session.view(), 9, clock()))
+    shown = console.export_text()
+    assert "1 running and 2 elsewhere" in shown
+    assert f"{again} (after {first.number})" in shown
+    display, file = plain(session)
+    display.tick()
+    display.note(again, "it goes on without a checkpoint: [disk full]")
+    said = file.getvalue()
+    assert f"trial {again} (after {first.number}) epoch 1/9" in said
+    assert f"trial {again}: it goes on without a checkpoint: [disk full]" in said
+    for opened in (session, other):
+        opened.close("done")

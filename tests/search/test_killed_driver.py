@@ -2,53 +2,69 @@
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 
 from storage import open_database
 from tests.conftest import ROOT
 from tests.search.checker import check_no_repeats, check_study
-from tests.search.loop import STUDY
-
-TRIALS = 60
-KILLS = 3
+from tests.search.loop import STUDY, acknowledged, start_driver
 
 
-def start(url: str, acknowledged: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.search.loop", url, str(TRIALS), str(acknowledged)]
-    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-
-
-def kill_in_the_middle(driver: subprocess.Popen[bytes], acknowledged: Path, wait: float) -> bool:
-    """Kill a driver some time after its first epoch; whether it was still at work."""
-    size = acknowledged.stat().st_size
-    while acknowledged.stat().st_size == size and driver.poll() is None:
-        time.sleep(0.005)
+def kill_in_the_middle(url: str, trials: int, folder: Path, wait: float) -> bool:
+    """Start a driver and kill it some time after its first epoch; whether it was still at work."""
+    before = len(acknowledged(folder))
+    driver = start_driver(url, trials, folder, pause_seconds=0.01)
+    while len(acknowledged(folder)) == before and driver.is_alive():
+        time.sleep(0.01)
     time.sleep(wait)
-    driver.send_signal(signal.SIGKILL)
-    return driver.wait() == -signal.SIGKILL
+    driver.kill()
+    driver.join()
+    return driver.exitcode == -9
 
 
-@pytest.mark.timeout(150)
-def test_killed_three_times_a_study_still_comes_to_its_exact_total(
-    url: str, tmp_path: Path
-) -> None:
-    acknowledged, draw = tmp_path / "acknowledged", random.Random(time.time_ns())
-    acknowledged.touch()
-    for _ in range(KILLS):
-        assert kill_in_the_middle(start(url, acknowledged), acknowledged, draw.uniform(0.0, 0.4))
-    assert start(url, acknowledged).wait() == 0
+def check_after_kills(url: str, trials: int, kills: int, folder: Path) -> None:
+    draw = random.Random(time.time_ns())
+    for _ in range(kills):
+        assert kill_in_the_middle(url, trials, folder, draw.uniform(0.0, 0.4))
+    last = start_driver(url, trials, folder)
+    last.join()
+    assert last.exitcode == 0
     with open_database(url) as database:
-        trials = check_study(database, STUDY, TRIALS)
-        check_no_repeats(trials)
-        kept = {(e.number, e.epoch): e.val_accuracy for e in database.epochs(STUDY)}
+        found = check_study(database, STUDY, trials, acknowledged=acknowledged(folder))
+        check_no_repeats(found)
         outcomes = [launch.outcome for launch in database.launches(STUDY)]
-    assert outcomes == [None] * KILLS + ["done"]
-    for line in acknowledged.read_text().splitlines():
-        number, epoch, accuracy = line.split()
-        assert kept[int(number), int(epoch)] == float(accuracy)
+        assert database.epoch_count(STUDY) <= sum(len(t.intermediate_values) for t in found)
+    assert outcomes == [None] * kills + ["done"]
+    assert sum(t.state == TrialState.FAIL for t in found) <= 2 * kills
+    # What went on did so from the last epoch that was acknowledged, or from one after it.
+    for trial in found:
+        parent = trial.user_attrs.get("retry_of")
+        if parent is not None and trial.intermediate_values:
+            assert trial.last_step >= (found[parent].last_step or 0)
+
+
+@pytest.mark.timeout(120)
+def test_killed_three_times_a_study_still_comes_to_its_exact_total(
+    either_url: str, tmp_path: Path
+) -> None:
+    check_after_kills(either_url, 20, 3, tmp_path / "search")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_killed_twenty_times(either_url: str, tmp_path: Path) -> None:
+    check_after_kills(either_url, 100, 20, tmp_path / "search")
+
+
+def test_a_driver_is_a_program_too(url: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.search.loop", url, "3", str(tmp_path / "search")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    with open_database(url) as database:
+        check_study(database, STUDY, 3, acknowledged=acknowledged(tmp_path / "search"))

@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 import optuna
-import psutil
 import pytest
 
-from fmnist_models.config import ModelConfig
+from fmnist_models.config import ModelConfig, SgdConfig, TrialConfig
 from fmnist_models.cost import CostModel
 from fmnist_models.data import load_search_data
 from fmnist_models.wrn import WrnConfig
@@ -15,14 +14,18 @@ from search.estimate import (
     START_SECONDS,
     Machine,
     affordable,
+    epoch_limit,
     estimate,
     expected_epochs,
     longest_epoch,
     measure,
 )
+from search.memory import expected_memory
+from search.messages import StartedTrial
 from search.plan import (
     CPU_MAX_EPOCH_SECONDS,
     WORKER_MEMORY_BYTES,
+    Node,
     SearchPlan,
     make_plan,
     study_identity,
@@ -33,9 +36,25 @@ from spaces import SpaceContext, get_space
 WRN = get_space("wrn")
 
 
-def plan_of(cpus: float = 8, gpus: float = 0, **options: object) -> SearchPlan:
+def node(cpus: float = 8, gpus: float = 0, memory: float = 64, card: float = 0) -> Node:
+    """A machine with so many GB of memory, and of memory on each GPU."""
+    return Node(
+        name="n",
+        cpus=cpus,
+        gpus=gpus,
+        memory_bytes=int(memory * 1e9),
+        card_memory_bytes=int(card * 1e9),
+    )
+
+
+def plan_on(nodes: list[Node], **options: object) -> SearchPlan:
     settings = make_settings(**{"space": "wrn", "trials": 100, "study": "s", **options})
-    return make_plan(settings, WRN, device="cuda" if gpus else "cpu", cpus=cpus, gpus=gpus)
+    on_gpu = any(n.gpus for n in nodes) and settings.gpus_per_trial != 0
+    return make_plan(settings, WRN, device="cuda" if on_gpu else "cpu", nodes=nodes)
+
+
+def plan_of(cpus: float = 8, gpus: float = 0, **options: object) -> SearchPlan:
+    return plan_on([node(cpus, gpus)], **options)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +85,8 @@ def test_defaults_fit_the_machine(options: dict[str, float], expected: dict[str,
 
 
 def test_workers_fit_into_the_memory() -> None:
-    fits = plan_of(cpus=10_000, trials=100_000).concurrency
-    assert fits <= psutil.virtual_memory().total // WORKER_MEMORY_BYTES
+    plan = plan_on([node(cpus=10_000, memory=15)], trials=100_000)
+    assert plan.concurrency == 15 * 10**9 // WORKER_MEMORY_BYTES
 
 
 @pytest.mark.parametrize(
@@ -177,3 +196,87 @@ def test_quick_is_bounded_in_width_and_depth() -> None:
     models = [get_space("quick").suggest(study.ask(), context).model for _ in range(50)]
     assert {model.width for model in models} == {8, 16}
     assert {model.depth for model in models} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "options", "concurrency"),
+    [
+        ([node(cpus=2), node(cpus=3)], {}, 5),
+        ([node(cpus=3), node(cpus=3)], {"cpus_per_trial": 2.0}, 2),
+        ([node(cpus=4, gpus=1), node(cpus=64)], {}, 1),
+        ([node(cpus=4, gpus=1), node(cpus=64, gpus=8), node(cpus=64)], {}, 9),
+        ([node(cpus=4, gpus=1), node(cpus=64, gpus=8)], {"gpus_per_trial": 0.5}, 18),
+        ([node(cpus=4, gpus=1), node(cpus=64, gpus=8)], {"gpus_per_trial": 2.0}, 4),
+        ([node(cpus=1, gpus=4)], {}, 1),
+        ([node(cpus=4, gpus=1), node(cpus=4)], {"gpus_per_trial": 0.0}, 8),
+        ([node(cpus=8, memory=3), node(cpus=8, memory=6)], {}, 6),
+    ],
+)
+def test_what_fits_on_a_cluster(
+    nodes: list[Node], options: dict[str, object], concurrency: int
+) -> None:
+    assert plan_on(nodes, **options).concurrency == concurrency
+
+
+def test_no_node_has_both() -> None:
+    with pytest.raises(UsageError, match="no node has both"):
+        plan_on([node(cpus=1, gpus=1), node(cpus=8)], cpus_per_trial=4.0)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "options", "sizes"),
+    [
+        ([node(cpus=8, memory=64)], {}, {"small": 8, "medium": 32, "large": 64}),
+        ([node(cpus=2, memory=24)], {}, {"small": 12, "large": 24}),
+        ([node(cpus=1, memory=24)], {}, {"small": 24}),
+        ([node(cpus=8, memory=64)], {"concurrency": 1}, {"small": 64}),
+        (
+            [node(cpus=8, memory=16), node(cpus=2, memory=40)],
+            {},
+            {"small": 2, "medium": 8, "large": 40},
+        ),
+        ([node(gpus=1, card=80)], {}, {"small": 80}),
+        ([node(gpus=1, card=80)], {"gpus_per_trial": 0.25}, {"small": 20, "large": 80}),
+        ([node(gpus=1)], {"gpus_per_trial": 0.25}, {"small": 0}),
+        ([node(gpus=2, card=80)], {"gpus_per_trial": 2.0}, {"small": 80}),
+    ],
+)
+def test_sizes_of_trials(
+    nodes: list[Node], options: dict[str, object], sizes: dict[str, float]
+) -> None:
+    plan = plan_on(nodes, **options)
+    assert {size.name: size.memory_bytes / 1e9 for size in plan.sizes} == sizes
+    whole = [size for size in plan.sizes if size.name == "large" and size.gpus]
+    assert all(size.gpus == 1 for size in whole)
+
+
+def test_a_trial_gets_the_smallest_size_with_room() -> None:
+    plan = plan_on([node(cpus=8, memory=64)])
+    wanted = [1e9, 8e9, 9e9, 32e9, 33e9, 1e12]
+    assert [plan.size_for(n).name[0] for n in wanted] == ["s", "s", "m", "m", "l", "l"]
+
+
+def test_larger_networks_and_batches_are_expected_to_take_more_memory() -> None:
+    sgd = SgdConfig(lr=0.1)
+    small = TrialConfig(model=WrnConfig(depth=10, width=1), optimizer=sgd, batch_size=64, epochs=1)
+    wide = small.model_copy(update={"model": WrnConfig(depth=28, width=10)})
+    batch = small.model_copy(update={"batch_size": 1024})
+    for device in ("cpu", "cuda"):
+        least = expected_memory(small, device)
+        assert least < 1.5e9
+        assert expected_memory(wide, device) > 2 * least
+        assert expected_memory(batch, device) > 1.3 * least
+        assert expected_memory(batch, device, micro_batches=16) == pytest.approx(least)
+
+
+def test_an_epoch_has_hung_after_ten_times_its_estimate_or_what_was_asked_for(
+    machine: Machine,
+) -> None:
+    sgd = SgdConfig(lr=0.1)
+    small = TrialConfig(model=WrnConfig(depth=10, width=1), optimizer=sgd, epochs=1)
+    large = small.model_copy(update={"model": WrnConfig(depth=28, width=10)})
+    slow = replace(machine, cost=CostModel(1e-6, 0.0))
+    expected = slow.trial_epoch_seconds(large)
+    assert epoch_limit(machine, StartedTrial(number=0, config=small), None) == 600
+    assert epoch_limit(slow, StartedTrial(number=0, config=large), None) == 10 * expected > 600
+    assert epoch_limit(slow, StartedTrial(number=0, config=large), 5.0) == 5

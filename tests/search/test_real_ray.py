@@ -1,87 +1,40 @@
 """The whole program as its user runs it: real Ray, real training, real signals."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 import run_search
 from fmnist_models.config import parse_config
 from storage import open_database
-from tests.conftest import ROOT
 from tests.search.checker import check_no_repeats, check_study
+from tests.search.programs import OPTIONS, assert_nothing_runs, finish, start, wait_for
 
 STUDY = "quick"
-OPTIONS = ["--space", "quick", "--epochs", "2", "--json"]
-PROGRAM = [sys.executable, str(ROOT / "run_search.py"), *OPTIONS]
 
 
-def start(folder: Path, *options: str) -> subprocess.Popen[str]:
-    """Start a search in `folder` with no PYTHONPATH, as a user would."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    return subprocess.Popen(
-        [*PROGRAM, *options],
-        cwd=folder,
-        env={**environment, "FMNIST_TEST_RUN": str(folder)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(search: subprocess.Popen[str], status: int) -> tuple[str, str]:
-    out, err = search.communicate(timeout=150)
-    assert search.returncode == status, err
-    assert "Traceback" not in err
-    return out, err
-
-
-def check(folder: Path, trials: int | None = None) -> int:
+def check(folder: Path, trials: int | None = None, *, ended: bool = True) -> int:
     """Check the study in `folder`; how many of its trials are finished."""
     assert_nothing_runs(folder)
     with open_database(f"sqlite:///{folder}/fmnist_search.db", create=False) as database:
         found = check_study(database, STUDY, trials)
-        assert all(launch.ended_at for launch in database.launches(STUDY))
+        assert not ended or all(launch.ended_at for launch in database.launches(STUDY))
     check_no_repeats(found)
     return sum(t.state.name in ("COMPLETE", "PRUNED") for t in found)
 
 
-def assert_nothing_runs(folder: Path) -> None:
-    """Ray's processes inherit the environment of the search that started them."""
-    deadline = time.monotonic() + 20
-    while left := processes_of(folder):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.2)
-
-
-def processes_of(folder: Path) -> list[str]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            ours = process.environ().get("FMNIST_TEST_RUN") == str(folder)
-            if ours and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(" ".join(process.cmdline()[:3]))
-        except psutil.Error:
-            continue
-    return found
-
-
 def interrupt_in_the_middle(folder: Path, kind: signal.Signals, *options: str) -> None:
-    """Signal a search as soon as an epoch is trained; it ends soon and in order."""
+    """Signal a search twice at once, as soon as an epoch is trained; it ends in order."""
     search = start(folder, *options)
-    assert search.stderr is not None
-    while "epoch 1/2" not in (line := search.stderr.readline()):
-        assert line, "it ended too early"
+    wait_for(search, "epoch 1/2")
+    search.send_signal(kind)
     search.send_signal(kind)
     began = time.monotonic()
     _, err = finish(search, 128 + kind)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 10
     assert err.splitlines()[-1] == f"run_search.py: {kind.name}: stopped, everything is saved"
     check(folder)
 
@@ -110,7 +63,8 @@ def test_interrupted_then_finished_then_on_to_more_trials(
     assert "6 finished trials: nothing to do" in capsys.readouterr().err
     check(tmp_path, 6)
     assert outcomes(tmp_path) == ["interrupted", "done", "done"]
-    assert {p.name for p in tmp_path.iterdir()} == {"fmnist_search.db", "quick.best.json"}
+    left = {path.name for path in tmp_path.iterdir()} - {"fmnist_search.db.checkpoints"}
+    assert left == {"fmnist_search.db", "quick.best.json"}
 
 
 def check_conclusion(folder: Path, out: str) -> None:
@@ -131,3 +85,17 @@ def test_terminated_and_then_out_of_time(tmp_path: Path, small_data: Path) -> No
     finish(start(tmp_path, *options, "--time-budget", "25s"), 0)
     assert before < check(tmp_path) < 2000
     assert outcomes(tmp_path) == ["interrupted", "time budget spent"]
+
+
+@pytest.mark.timeout(240)
+def test_killed_and_started_again(tmp_path: Path, small_data: Path) -> None:
+    options = ["--data-dir", str(small_data), "--trials", "4", "--concurrency", "2"]
+    search = start(tmp_path, *options)
+    wait_for(search, "epoch 1/2")
+    search.kill()
+    search.communicate()
+    assert_nothing_runs(tmp_path, seconds=60)
+    _, err = finish(start(tmp_path, *options), 0)
+    assert "left running by a driver that died" in err
+    check(tmp_path, 4, ended=False)
+    assert outcomes(tmp_path) == [None, "done"]

@@ -6,7 +6,7 @@ from functools import partial
 import optuna
 import pytest
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.testing.pytest_samplers import BasicSamplerTestCase
+from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase
 
 from search.samplers import make_sampler
 from search.settings import SAMPLERS
@@ -17,6 +17,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Optuna's tests warn on purp
 
 @pytest.mark.parametrize("name", SAMPLERS)
 class TestOptunaContract(BasicSamplerTestCase):
+    @pytest.fixture
+    def sampler(self, name: str) -> Callable[[], BaseSampler]:
+        return partial(make_sampler, name, 1)
+
+
+@pytest.mark.parametrize("name", ["cmaes", "qmc"])
+class TestOptunaContractOfRelativeSamplers(RelativeSamplerTestCase):
     @pytest.fixture
     def sampler(self, name: str) -> Callable[[], BaseSampler]:
         return partial(make_sampler, name, 1)

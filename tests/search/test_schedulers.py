@@ -7,6 +7,7 @@ import pytest
 
 from search.schedulers import (
     Asha,
+    Decision,
     Fifo,
     Hyperband,
     MedianStopping,
@@ -40,17 +41,24 @@ def recorded_trace(seed: int, trials: int = 300, at_once: int = 8) -> list[Repor
             del live[number]
 
 
+def told(scheduler: TrialScheduler, number: int, epoch: int, value: float) -> Decision:
+    """Let a scheduler decide, and then take the value in, as a session does by way of SQL."""
+    decision = scheduler.decide(number, epoch, value)
+    scheduler.observe(number, epoch, value)
+    return decision
+
+
 def actions(scheduler: TrialScheduler, trace: list[Report]) -> dict[tuple[int, int], str]:
     """Play a trace, leaving out what follows a trial's stop: the action at each epoch."""
-    told: dict[tuple[int, int], str] = {}
+    taken: dict[tuple[int, int], str] = {}
     stopped = set()
     for number, epoch, value in trace:
         if epoch < EPOCHS and number not in stopped:
-            decision = scheduler.decide(number, epoch, value)
+            decision = told(scheduler, number, epoch, value)
             assert (decision.epoch, decision.value) == (epoch, value) or decision.rung is None
-            told[number, epoch] = decision.action
+            taken[number, epoch] = decision.action
             stopped |= {number} if decision.action == "stop" else set()
-    return told
+    return taken
 
 
 class RayAsha:
@@ -84,7 +92,7 @@ def test_asha_decides_as_rays_does(grace: int, factor: int) -> None:
     stopped = set()
     for number, epoch, value in recorded_trace(seed=grace * 10 + factor):
         if epoch < EPOCHS and number not in stopped:
-            action = ours.decide(number, epoch, value).action
+            action = told(ours, number, epoch, value).action
             assert action == rays.action(number, epoch, value), (number, epoch, value)
             stopped |= {number} if action == "stop" else set()
     assert 100 < len(stopped) < 300
@@ -93,27 +101,27 @@ def test_asha_decides_as_rays_does(grace: int, factor: int) -> None:
 def test_asha_by_hand() -> None:
     asha = Asha(grace_period=1, reduction_factor=3, epochs=9)
     assert list(asha.rungs) == [1, 3]
-    first = asha.decide(0, 1, 0.5)
+    first = told(asha, 0, 1, 0.5)
     assert (first.action, first.rung, first.cutoff) == ("continue", 1, None)
     # Of one other at the rung, its value is every quantile.
-    assert asha.decide(1, 1, 0.4999).action == "stop"
-    assert asha.decide(2, 1, 0.5).action == "continue"
+    assert told(asha, 1, 1, 0.4999).action == "stop"
+    assert told(asha, 2, 1, 0.5).action == "continue"
     # Before: 0.4999, 0.5, 0.5: the 2/3 quantile is 0.5.
-    third = asha.decide(3, 1, 0.6)
+    third = told(asha, 3, 1, 0.6)
     assert (third.action, third.cutoff) == ("continue", pytest.approx(0.5))
     # Before: 0.4999, 0.5, 0.5, 0.6: at place 2 of 0..3 counted from below stands 0.5.
-    assert asha.decide(4, 1, 0.55).action == "continue"
+    assert told(asha, 4, 1, 0.55).action == "continue"
     # Before: 0.4999, 0.5, 0.5, 0.55, 0.6: place 8/3, so 0.5 + 2/3 * 0.05.
-    stopped = asha.decide(5, 1, 0.533)
+    stopped = told(asha, 5, 1, 0.533)
     assert (stopped.action, stopped.cutoff) == ("stop", pytest.approx(0.5 + 2 / 3 * 0.05))
     assert "0.5330 < 0.5333" in stopped.reason
-    assert asha.decide(0, 2, 0.0).reason == "between rungs"
+    assert told(asha, 0, 2, 0.0).reason == "between rungs"
 
 
 def test_asha_compares_no_trial_with_itself() -> None:
     asha = Asha(grace_period=1, reduction_factor=3, epochs=9)
     asha.observe(0, 1, 0.5)
-    assert asha.decide(0, 1, 0.4).reason == "first at the rung"
+    assert told(asha, 0, 1, 0.4).reason == "first at the rung"
 
 
 def test_asha_never_compares_at_the_last_epoch() -> None:
@@ -140,23 +148,23 @@ def test_hyperband_compares_within_a_bracket_only() -> None:
     hyperband = Hyperband(1, 3, 27)
     strict = [n for n in range(50) if hyperband.bracket(n) is hyperband.brackets[0]]
     lax = [n for n in range(50) if hyperband.bracket(n) is hyperband.brackets[2]]
-    hyperband.decide(strict[0], 1, 0.9)
-    assert hyperband.decide(lax[0], 1, 0.1).reason == "between rungs"
-    assert hyperband.decide(strict[1], 1, 0.1).action == "stop"
+    told(hyperband, strict[0], 1, 0.9)
+    assert told(hyperband, lax[0], 1, 0.1).reason == "between rungs"
+    assert told(hyperband, strict[1], 1, 0.1).action == "stop"
 
 
 def test_median_by_hand() -> None:
     median = MedianStopping(grace_period=2)
     for number, start in enumerate((0.2, 0.4, 0.6)):
-        assert median.decide(number, 1, start).action == "continue"
-        assert median.decide(number, 2, start + 0.2).action == "continue"
+        assert told(median, number, 1, start).action == "continue"
+        assert told(median, number, 2, start + 0.2).action == "continue"
     # Running means up to epoch 2: 0.3, 0.5, 0.7; their median is 0.5.
-    assert median.decide(3, 1, 0.1).reason == "too early to compare"
-    stopped = median.decide(3, 2, 0.49)
+    assert told(median, 3, 1, 0.1).reason == "too early to compare"
+    stopped = told(median, 3, 2, 0.49)
     assert (stopped.action, stopped.cutoff) == ("stop", pytest.approx(0.5))
     # The best value so far counts, not the last.
-    median.decide(4, 1, 0.9)
-    assert median.decide(4, 2, 0.1).action == "continue"
+    told(median, 4, 1, 0.9)
+    assert told(median, 4, 2, 0.1).action == "continue"
 
 
 def test_fifo_never_stops() -> None:
@@ -170,13 +178,13 @@ def test_rebuilt_from_what_was_reported_it_decides_as_the_unbroken_one(name: str
         return make_scheduler(name, grace_period=1, reduction_factor=3, epochs=EPOCHS)
 
     trace = recorded_trace(seed=5, trials=200)
-    told = actions(fresh(), trace)
+    unbroken = actions(fresh(), trace)
     rebuilt = fresh()
-    trained = [report for report in trace if report[:2] in told]
+    trained = [report for report in trace if report[:2] in unbroken]
     before, after = trained[: cut * len(trained) // 5400], trained[cut * len(trained) // 5400 :]
     for number, epoch, value in before:
         rebuilt.observe(number, epoch, value)
-    assert actions(rebuilt, after) == {r[:2]: told[r[:2]] for r in after}
+    assert actions(rebuilt, after) == {r[:2]: unbroken[r[:2]] for r in after}
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -191,3 +199,27 @@ def test_a_trace_replayed_is_decided_alike(name: str) -> None:
 def test_an_unknown_scheduler_is_a_defect() -> None:
     with pytest.raises(ValueError, match="'pbt'"):
         make_scheduler("pbt", grace_period=1, reduction_factor=3, epochs=9)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_to_decide_changes_nothing(name: str) -> None:
+    scheduler = make_scheduler(name, grace_period=1, reduction_factor=3, epochs=EPOCHS)
+    for number, epoch, value in recorded_trace(seed=3, trials=30):
+        scheduler.observe(number, epoch, value)
+    assert scheduler.decide(99, 3, 0.7) == scheduler.decide(99, 3, 0.7)
+    others = scheduler.decide(99, 3, 0.7)
+    scheduler.observe(99, 3, 0.7)
+    assert scheduler.decide(99, 3, 0.7) == others, "a trial is not compared with itself"
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_what_no_decision_depends_on_need_not_be_in_order(name: str) -> None:
+    def fresh() -> TrialScheduler:
+        return make_scheduler(name, grace_period=3, reduction_factor=3, epochs=EPOCHS)
+
+    whole, part = fresh(), fresh()
+    for number, epoch, value in recorded_trace(seed=4, trials=40):
+        assert whole.decide(number, epoch, value) == part.decide(number, epoch, value)
+        whole.observe(number, epoch, value)
+        if part.compares(number, epoch):
+            part.observe(number, epoch, value)

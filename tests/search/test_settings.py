@@ -3,8 +3,9 @@
 import pytest
 
 from search.errors import UsageError
-from search.settings import DEFAULT_STORAGE, make_settings, parse_duration
+from search.settings import DEFAULT_STORAGE, make_settings
 from search.text import duration, percent
+from search.units import parse_duration, parse_size
 
 GOOD = {"space": "quick", "trials": 3, "study": "s"}
 
@@ -107,3 +108,31 @@ def test_durations_are_written_for_people(seconds: float, text: str) -> None:
 )
 def test_per_cent(share: float | None, text: str) -> None:
     assert percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("5000", 5000),
+        ("1KB", 1000),
+        ("100MB", 10**8),
+        ("1.5GB", 1_500_000_000),
+        ("2 TB", 2 * 10**12),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1", "1GiB", "1mb", "1e9", "nan", "1 2MB", "9" * 20])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="is no size; write for example 500MB or 2GB"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    "address", ["auto", "127.0.0.1:6379", "head.cluster.local:1", "[::1]:6379", "h:65535"]
+)
+def test_addresses_of_clusters(address: str) -> None:
+    assert make_settings(**GOOD, address=address).address == address

