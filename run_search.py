@@ -71,7 +71,7 @@ def _add_search_options(parser: Parser) -> None:
         "--max-epoch-time",
         type=seconds,
         help="start no configuration whose epoch takes longer, e.g. 90s; 0: no limit "
-        "(default: 2m on a CPU, no limit on a GPU; "
+        "(default: 2m on a CPU, 40s in quick, no limit on a GPU; "
         "with --time-budget at most what lets three trials run all their epochs one after another)",
     )
 

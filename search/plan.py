@@ -15,7 +15,6 @@ from search.limits import available_cpus, available_memory
 from search.settings import SearchSettings
 from spaces import Space
 
-CPU_MAX_EPOCH_SECONDS = 120.0
 TRIALS_IN_BUDGET = 3
 """So many trials, one after another, shall fit into a time budget."""
 WORKER_MEMORY_BYTES = 1_500_000_000
@@ -111,7 +110,7 @@ def make_plan(
     default = max(1, sum(map(min, fits, by_memory)))
     limit = settings.max_epoch_seconds
     if limit is None and not on_gpu:
-        limit = CPU_MAX_EPOCH_SECONDS
+        limit = space.max_epoch_seconds_cpu
     return SearchPlan(
         epochs=epochs,
         grace_period=grace,

@@ -72,4 +72,5 @@ SPACE = Space(
     points={"quick-2-16": _SGD, "quick-2-32": {**_SGD, "quick.width": 32}},
     epochs_cpu=9,
     epochs_gpu=27,
+    max_epoch_seconds_cpu=40.0,
 )

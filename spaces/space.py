@@ -40,7 +40,8 @@ class Space:
     `points` are known-good parameters by name, tried first, which need not name the ingredients of
     training that they leave off: see `completed`. `one_point_per` names a parameter of which each
     value has several points: only the last that is affordable is tried. `epochs_cpu` and
-    `epochs_gpu` are the default number of epochs of a trial.
+    `epochs_gpu` are the default number of epochs of a trial, `max_epoch_seconds_cpu` how long an
+    epoch may be expected to take on a CPU unless the user says otherwise.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Space:
     epochs_cpu: int
     epochs_gpu: int
     one_point_per: str | None = None
+    max_epoch_seconds_cpu: float = 120.0
 
     def __post_init__(self) -> None:
         points = {name: completed(point) for name, point in self.points.items()}

@@ -23,7 +23,6 @@ from search.estimate import (
 from search.memory import expected_memory
 from search.messages import StartedTrial
 from search.plan import (
-    CPU_MAX_EPOCH_SECONDS,
     WORKER_MEMORY_BYTES,
     Node,
     SearchPlan,
@@ -71,7 +70,7 @@ def plan_of(cpus: float = 8, gpus: float = 0, **options: object) -> SearchPlan:
         ({"gpus": 1, "gpus_per_trial": 0.5}, {"concurrency": 2, "cpus_per_trial": 1.0}),
         ({"gpus": 1, "gpus_per_trial": 0.0, "cpus": 1}, {"concurrency": 1}),
         ({"concurrency": 2, "cpus": 4}, {"concurrency": 2}),
-        ({}, {"device": "cpu", "max_epoch_seconds": CPU_MAX_EPOCH_SECONDS}),
+        ({}, {"device": "cpu", "max_epoch_seconds": WRN.max_epoch_seconds_cpu}),
         ({"gpus": 1}, {"device": "cuda", "max_epoch_seconds": None}),
         ({"max_epoch_seconds": 0.0}, {"max_epoch_seconds": None}),
         ({"gpus": 1, "max_epoch_seconds": 5.0}, {"max_epoch_seconds": 5.0}),
@@ -158,7 +157,7 @@ def test_three_trials_fit_into_a_time_budget_but_the_smallest_always_runs(machin
     for smallest_epochs, large_fits in ((27.1 * 5, True), (27.1, False), (1, False)):
         fits = affordable(machine, plan_of(time_budget_seconds=smallest_epochs * least))
         assert (fits(small), fits(large)) == (True, large_fits)
-    assert longest_epoch(machine, plan_of(time_budget_seconds=1e9)) == CPU_MAX_EPOCH_SECONDS
+    assert longest_epoch(machine, plan_of(time_budget_seconds=1e9)) == WRN.max_epoch_seconds_cpu
 
 
 def test_a_space_samples_only_what_is_affordable(machine: Machine) -> None:
