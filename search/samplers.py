@@ -17,8 +17,10 @@ from optuna.samplers import (
 STARTUP_TRIALS = 10
 
 
-def make_sampler(name: str, seed: int) -> BaseSampler:
+def make_sampler(name: str, seed: int, startup_trials: int = STARTUP_TRIALS) -> BaseSampler:
     """The sampler called `name` (see `settings.SAMPLERS`), seeded by `seed` modulo 2^32.
+
+    The first `startup_trials` are random where a sampler needs some to learn from.
 
     TPE is univariate: beside early stopping Optuna 5's multivariate default finds no more than
     random search does, the univariate form does: on the LCBench surrogate, 6 tasks and 10 seeds,
@@ -29,11 +31,11 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
         warnings.simplefilter("ignore", ExperimentalWarning)
         match name:
             case "tpe":
-                return TPESampler(multivariate=False, n_startup_trials=STARTUP_TRIALS, seed=seed)
+                return TPESampler(multivariate=False, n_startup_trials=startup_trials, seed=seed)
             case "gp":
-                return GPSampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
+                return GPSampler(n_startup_trials=startup_trials, seed=seed)
             case "cmaes":
-                return CmaEsSampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
+                return CmaEsSampler(n_startup_trials=startup_trials, seed=seed)
             case "qmc":
                 return QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
             case "random":

@@ -6,7 +6,7 @@ Each driver is a process of its own.
 import os
 import signal
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
@@ -195,8 +195,8 @@ def test_a_clock_that_is_set_makes_nobody_dead(
 ) -> None:
     class Wrong(datetime):
         @classmethod
-        def now(cls, tz: object = None) -> datetime:
-            return datetime.now(UTC) + timedelta(hours=hours)
+        def now(cls, tz: tzinfo | None = None) -> "Wrong":
+            return super().now(UTC) + timedelta(hours=hours)
 
     watch, launch = Watch(database, STUDY, lease_seconds=1.2), elsewhere(database)
     assert watch.living() == {launch}
@@ -212,8 +212,8 @@ def test_a_drivers_own_clock_has_no_say_on_postgresql(
 ) -> None:
     class Wrong(datetime):
         @classmethod
-        def now(cls, tz: object = None) -> datetime:
-            return datetime.now(UTC) + timedelta(hours=1)
+        def now(cls, tz: tzinfo | None = None) -> "Wrong":
+            return super().now(UTC) + timedelta(hours=1)
 
     monkeypatch.setattr("storage.records.datetime", Wrong)
     with open_database(postgresql_url) as database:

@@ -26,7 +26,7 @@ class TestOptunaContract(BasicSamplerTestCase):
 class TestOptunaContractOfRelativeSamplers(RelativeSamplerTestCase):
     @pytest.fixture
     def sampler(self, name: str) -> Callable[[], BaseSampler]:
-        return partial(make_sampler, name, 1)
+        return partial(make_sampler, name, 1, startup_trials=0)
 
 
 def parameters(name: str, seed: int, trials: int = 14) -> list[dict[str, object]]:
