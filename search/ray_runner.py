@@ -7,7 +7,6 @@ workers where there is room, moves configurations and results, and stops what it
 from __future__ import annotations
 
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from search.link import Control, Link
 from search.memory import expected_memory
 from search.messages import StartedTrial, WorkerSettings
 from search.plan import SearchPlan, TrialSize
+from search.ray_start import session_folder
 from search.session import SearchSession
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -69,9 +69,7 @@ def _run_tune(link: Link, plan: SearchPlan, settings: WorkerSettings, worker: An
     from search.ray_worker import TrialWorker
 
     trials = _Trials()
-    with tempfile.TemporaryDirectory(
-        prefix="fmnist-search-", ignore_cleanup_errors=True
-    ) as scratch:
+    with session_folder() as scratch:
         tuner = tune.Tuner(
             tune.with_resources(worker or TrialWorker, _resources(plan)),
             tune_config=tune.TuneConfig(
@@ -85,7 +83,7 @@ def _run_tune(link: Link, plan: SearchPlan, settings: WorkerSettings, worker: An
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=scratch,
+                storage_path=str(scratch),
                 stop=_stopper(link, trials),
                 # Ray would keep them on the driver's disk, where another node cannot write.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),

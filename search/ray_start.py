@@ -32,6 +32,7 @@ ROOMS = ("fmnist_models", "search", "spaces", "storage")
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # what is wrong comes as an exception too
     # Ray's monitor ends the whole run when one trial takes too much memory.
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -50,6 +51,8 @@ RAY_OUTPUT = "FMNIST_SEARCH_RAY_OUTPUT"
 NO_TOKEN = "FMNIST_SEARCH_CLUSTER_WITHOUT_TOKEN"
 """Environment variable: when set to 1, a cluster without token authentication may be joined."""
 SESSION_PREFIX = "fmnist-search-"
+RAY_FOLDER = "r"
+"""In the folder of a launch; Ray opens it to everybody, which the folder above makes good."""
 LONGEST_SOCKET_PATH = 107
 RAY_SOCKET_PATH = len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1")
 
@@ -74,7 +77,7 @@ def ray_alone(node: Node) -> Iterator[None]:
 
 @contextmanager
 def _ray_in_a_session(node: Node) -> Iterator[None]:
-    with _session_folder() as folder:
+    with session_folder() as folder:
         token = folder / "token"
         _write_private(token, secrets.token_hex(32))
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
@@ -94,7 +97,7 @@ def _ray_in_a_session(node: Node) -> Iterator[None]:
             "_memory": node.memory_bytes,
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
-            "_temp_dir": str(folder),
+            "_temp_dir": str(folder / RAY_FOLDER),
         }
         with _environment(forced), _initialized(where, "here", folder):
             yield
@@ -238,8 +241,11 @@ def _check_port(address: str) -> None:
 
 
 @contextmanager
-def _session_folder() -> Iterator[Path]:
-    """A folder for Ray's session that is closed to others (0700), for the block."""
+def session_folder() -> Iterator[Path]:
+    """A folder for what Ray writes that is closed to others (0700), for the block.
+
+    One that a killed driver left is removed by the next.
+    """
     place = _short_place()
     _sweep(place)
     folder = Path(tempfile.mkdtemp(prefix=SESSION_PREFIX, dir=place))
@@ -254,7 +260,7 @@ def _session_folder() -> Iterator[Path]:
 
 def _short_place() -> Path:
     """A folder for temporary files whose path leaves room for the names of Ray's sockets."""
-    room = LONGEST_SOCKET_PATH - RAY_SOCKET_PATH - len(f"/{SESSION_PREFIX}12345678")
+    room = LONGEST_SOCKET_PATH - RAY_SOCKET_PATH - len(f"/{SESSION_PREFIX}12345678/{RAY_FOLDER}")
     places = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
     for place in places:
         if len(os.fsencode(place)) <= room and os.access(place, os.W_OK | os.X_OK):

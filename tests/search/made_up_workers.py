@@ -1,17 +1,14 @@
 """Workers that train nothing: they report made-up curves, and some go wrong in a real process."""
 
 import json
-import os
-import signal
 import time
 from typing import Any
 
 from ray.tune import Trainable
 
-from search.messages import FAILURE, METRICS, Failure
+from search.messages import METRICS
 from tests.search.loop import curve, metrics
-
-Result = dict[str, Any]
+from tests.search.made_up_faults import Result, next_fault
 
 
 class MadeUp(Trainable):
@@ -35,12 +32,13 @@ class MadeUp(Trainable):
 
 
 class Faulty(MadeUp):
-    """Some trials, by their number, go wrong at once; their retries do not."""
+    """Every other trial goes wrong at once, as long as there are faults; retries do not."""
 
     def step(self) -> Result:
-        if self.number in FAULTS and not self.is_retry:
-            return FAULTS[self.number][0]()
-        return super().step()
+        fault = None
+        if self.number >= 2 and self.number % 2 == 0 and self.epoch == 0 and not self.is_retry:
+            fault = next_fault(self.number)
+        return fault() if fault else super().step()
 
 
 class SlowToLetGo(MadeUp):
@@ -53,55 +51,5 @@ class SlowToLetGo(MadeUp):
     def cleanup(self) -> None:
         time.sleep(30)
 
-
-def raises() -> Result:
-    """As the real worker hands over what a trial raises."""
-    return {FAILURE: Failure(kind="raised", reason="RuntimeError: boom").model_dump()}
-
-
-def breaks() -> Result:
-    """As the real worker never does."""
-    raise RuntimeError("boom")
-
-
-def dies() -> Result:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return {}
-
-
-def leaves() -> Result:
-    os._exit(0)
-
-
-def sleeps() -> Result:
-    time.sleep(3600)
-    return {}
-
-
-def computes() -> Result:
-    """In C, without ever giving Python's lock away."""
-    return {METRICS: sum(range(10**14))}
-
-
-def diverges() -> Result:
-    return {METRICS: {**metrics(2, 0.9).model_dump(), "val_accuracy": float("nan")}}
-
-
-def says_nothing() -> Result:
-    return {}
-
-
-HUNG = "an epoch took longer than 10 s (--trial-timeout)"
-FAULTS = {
-    2: (raises, "boom"),
-    4: (breaks, "boom"),
-    6: (dies, "worker died"),
-    8: (leaves, "worker died"),
-    10: (sleeps, HUNG),
-    12: (computes, HUNG),
-    14: (diverges, "impossible metrics"),
-    16: (says_nothing, "impossible metrics"),
-}
-"""What the trial of that number does, and what the reason of its failure says."""
 
 KINDS = {kind.__name__: kind for kind in (MadeUp, Faulty, SlowToLetGo)}

@@ -2,8 +2,10 @@
 
 python -m tests.search.ray_loop URL TRIALS WORKER
 where WORKER is a class of made_up_workers; prints the seconds from the first trial to the last.
+Which trial took which fault is noted in a folder `faults` beside the SQLite file.
 """
 
+import os
 import sys
 import time
 
@@ -18,6 +20,7 @@ from search.settings import make_settings
 from spaces import get_space
 from storage import open_database
 from tests.search.loop import EPOCHS, STUDY, open_session
+from tests.search.made_up_faults import FOLDER
 
 LIMIT_SECONDS = 10.0
 """That an epoch may take."""
@@ -37,6 +40,10 @@ def main(url: str, trials: int, worker: str) -> None:
     """Run a search to its end."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with open_database(url) as database:
+        assert database.path is not None
+        faults = database.path.parent / "faults"
+        faults.mkdir()
+        os.environ[FOLDER] = str(faults)
         session = open_session(database, trials)
         control = Control(lambda: False, lambda: None, epoch_limit=lambda started: LIMIT_SECONDS)
         try:

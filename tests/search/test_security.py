@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import psutil
@@ -18,16 +19,15 @@ from search.ray_start import (
     NO_TOKEN,
     SESSION_PREFIX,
     _check_port,
-    _session_folder,
     _short_place,
     _token_environment,
+    session_folder,
 )
 from search.settings import make_settings
 from tests.conftest import ROOT
 from tests.search.programs import finish, processes_of, start, wait_for
 
 CANARY = "canary-0f3b9c-pass"
-LOOPBACK = {"127.0.0.1", "::1"}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,13 @@ def check_sockets(processes: list[psutil.Process]) -> None:
         if connection.status == psutil.CONN_LISTEN or connection.type == socket.SOCK_DGRAM
     ]
     assert listening
-    assert [address for address in listening if address.ip not in LOOPBACK] == []
+    assert [address for address in listening if not is_loopback(address.ip)] == []
+
+
+def is_loopback(ip: str) -> bool:
+    """Also ::ffff:127.0.0.1, as a socket for both versions of IP shows that address."""
+    address = ip_address(ip)
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def check_session(place: Path) -> str:
@@ -101,7 +107,7 @@ def check_session(place: Path) -> str:
     folder = next(f for f in place.glob(f"{SESSION_PREFIX}*") if (f / "token").exists())
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "token").stat().st_mode) == 0o600
-    assert (folder / "session_latest" / "logs").is_dir()
+    assert (folder / "r" / "session_latest" / "logs").is_dir()
     return (folder / "token").read_text()
 
 
@@ -209,7 +215,7 @@ def test_sessions_of_killed_drivers_are_swept_and_those_of_others_are_not(
     for folder in (dead, foreign):
         folder.mkdir()
     (dead / "lock").touch()
-    with _session_folder() as first, _session_folder() as second:
+    with session_folder() as first, session_folder() as second:
         assert first.is_dir() and second.is_dir()
         assert not dead.exists()
         assert foreign.exists(), "it may be just about to be locked"

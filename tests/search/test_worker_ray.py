@@ -14,8 +14,9 @@ from fmnist_models.config import TrialConfig
 from fmnist_models.families import FAMILIES
 from fmnist_models.metrics import EpochMetrics
 from search.messages import FAILURE, METRICS, RESUMED, StartedTrial, WorkerSettings
-from search.ray_runner import ray_started
+from search.ray_start import ray_alone
 from tests.faulty import ENTRY, faulty
+from tests.search.ray_loop import NODE
 
 TIMES = {"seconds", "images_per_second", "peak_memory_bytes"}
 pytestmark = pytest.mark.timeout(180)
@@ -23,9 +24,9 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
-    import ray
+    with ray_alone(NODE):  # before anything imports ray
+        import ray
 
-    with ray_started(None, 2, 0):
         yield ray
 
 
