@@ -14,9 +14,10 @@ import secrets
 import shutil
 import socket
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ ROOMS = ("fmnist_models", "search", "spaces", "storage")
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # what is wrong comes as an exception too
     # Ray's monitor ends the whole run when one trial takes too much memory.
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -133,11 +133,30 @@ def _initialized(
             logging.getLogger("ray").setLevel(level)
             _reread_environment()
             try:
-                ray.init(log_to_driver=loud, logging_level=level, **where)
+                with nullcontext() if loud else _stderr_closed():
+                    ray.init(log_to_driver=loud, logging_level=level, **where)
             except Exception as error:  # Ray raises whatever comes to hand, plain Exception too
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise SurroundingsError(f"Ray did not start ({place}): {first}") from error
         yield
+
+
+@contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Nothing written to stderr in the block is seen, by whatever library in whatever language.
+
+    What Ray's core has to say while it starts comes as an exception too.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
 
 
 @contextmanager
