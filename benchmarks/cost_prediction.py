@@ -97,7 +97,7 @@ def row(
         "space": space,
         "model": model.model_dump(),
         "macs": model_cost(model).macs,
-        "activations": model_cost(model).activations,
+        "passes": model_cost(model).passes,
         "predicted_epoch_seconds": round(predicted * images, 1),
         "measured_epoch_seconds": round(measured * images, 1),
         "ratio": round(predicted / measured, 2),

@@ -1,10 +1,12 @@
-r"""Load without Ray: a study of 10,000 trials (L1), eight drivers (L3), a driver's memory (L6).
+r"""Load without Ray: a large study (L1), many drivers (L3), with faults (L4), memory (L6).
 
     python -m benchmarks.load --out results/load.json
-    python -m benchmarks.load L1 --trials 2000      # a smaller study; L3 and L6 take --trials too
+    python -m benchmarks.load L1 --trials 2000      # a smaller study; the others take --trials too
 
 L1: 10,000 trials of 9 epochs in one SQLite file; what it takes to open, ask, tell, show, export.
-L3: 8 drivers on one PostgreSQL, 480 trials in all. L6: memory of one driver over 2,000 trials.
+L3: 8 drivers on one PostgreSQL, 480 trials in all. L4: the same with 15 SIGKILLs (each driver is
+started again), 3 SIGSTOPs beyond the lease, and a restart of the server. L6: memory of one driver
+over 2,000 trials.
 Trials train nothing; the rest is the real engine and the real database.
 """
 
@@ -15,14 +17,18 @@ import json
 import os
 import platform
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +36,20 @@ import numpy as np
 import optuna
 import psutil
 
-from search.session import SearchSession
+from search.session import SearchSession, Tolerance
 from storage import open_database
 from tests.postgresql import new_database, new_postgresql_server
 from tests.search.checker import check_no_repeats, check_study
-from tests.search.loop import EPOCHS, STUDY, curve, drive, metrics, open_session, start_driver
+from tests.search.loop import (
+    EPOCHS,
+    STUDY,
+    acknowledged,
+    curve,
+    drive,
+    metrics,
+    open_session,
+    start_driver,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 PATTERNS = 40
@@ -178,6 +193,63 @@ def eight_drivers(folder: Path, trials: int) -> dict[str, Any]:
     }
 
 
+def broken_drivers(folder: Path, trials: int) -> dict[str, Any]:
+    """L4."""
+    draw, place = random.Random(4), folder / "drivers"
+    faults = ["kill"] * 15 + ["stop"] * 3 + ["restart"]
+    draw.shuffle(faults)
+    puts_up = Tolerance(lease_seconds=6.0, outage_seconds=60.0)
+    with new_postgresql_server() as server:
+        url = new_database(server.uri)
+
+        def begin() -> ForkProcess:
+            return start_driver(url, trials, place, tolerance=puts_up, pause_seconds=0.02)
+
+        def run() -> list[int | None]:
+            drivers = [begin() for _ in range(DRIVERS)]
+            for fault in faults:
+                time.sleep(draw.uniform(0.4, 0.8))
+                at_work = [i for i, driver in enumerate(drivers) if driver.is_alive()]
+                struck = draw.choice(at_work)
+                if fault == "restart":
+                    server.stop()
+                    time.sleep(1)
+                    server.start()
+                elif fault == "kill":
+                    drivers[struck].kill()
+                    drivers[struck].join()
+                    drivers[struck] = begin()
+                else:
+                    stop_for(int(drivers[struck].pid or 0), 1.5 * puts_up.lease_seconds)
+            for driver in drivers:
+                driver.join()
+            return [driver.exitcode for driver in drivers]
+
+        seconds, statuses = timed(run)
+        with open_database(url) as database:
+            found = check_study(database, STUDY, trials, acknowledged=acknowledged(place))
+            check_no_repeats(found)
+    return {
+        "drivers": DRIVERS,
+        "faults": {fault: faults.count(fault) for fault in sorted(set(faults))},
+        "exit_statuses": statuses,
+        "finished": trials,
+        "trials_in_all": len(found),
+        "seconds": seconds,
+    }
+
+
+def stop_for(pid: int, seconds: float) -> None:
+    """SIGSTOP a process, and SIGCONT it later."""
+
+    def go_on() -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+    os.kill(pid, signal.SIGSTOP)
+    threading.Timer(seconds, go_on).start()
+
+
 def memory(folder: Path, trials: int) -> dict[str, Any]:
     """L6."""
     with open_database(f"sqlite:///{folder}/memory.db") as database:
@@ -197,7 +269,12 @@ def memory(folder: Path, trials: int) -> dict[str, Any]:
     }
 
 
-MEASURES = {"L1": (large_study, 10_000), "L3": (eight_drivers, 480), "L6": (memory, 2_000)}
+MEASURES = {
+    "L1": (large_study, 10_000),
+    "L3": (eight_drivers, 480),
+    "L4": (broken_drivers, 480),
+    "L6": (memory, 2_000),
+}
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 A training step is bound partly by arithmetic, partly by memory traffic, partly by the number of
 calls, so the time an image takes is fitted as
-    a * multiply-accumulates + b * activation values + c      (a, b, c >= 0)
+    a * multiply-accumulates + b * passes over activations + c      (a, b, c >= 0)
 to a few configurations of the space at hand that are trained for a few steps. How well this
 predicts others is measured in benchmarks/cost_prediction.py.
 """
@@ -38,10 +38,12 @@ VALIDATION_SHARE = 1 / 3
 
 @dataclass(frozen=True)
 class ModelCost:
-    """Of one image's forward pass: multiply-accumulates and values written; and all parameters."""
+    """Of one image's forward pass: multiply-accumulates, values written, passes over such values
+    in those of a ReLU; and all parameters."""
 
     macs: int
     activations: int
+    passes: int
     parameters: int
 
 
@@ -54,14 +56,14 @@ def model_cost(config: ModelConfig, classes: int = 10) -> ModelCost:
         counter = _Counter(model)
         model(torch.empty(1, 1, 28, 28))
     parameters = sum(p.numel() for p in model.parameters())
-    return ModelCost(counter.macs, counter.activations, parameters)
+    return ModelCost(counter.macs, counter.activations, counter.passes, parameters)
 
 
 class _Counter:
     """Adds up what the leaf modules of a model do in its next forward pass."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.macs = self.activations = 0
+        self.macs = self.activations = self.passes = 0
         for module in model.modules():
             if isinstance(module, SAME_SHAPE):
                 module.forward = _same  # type: ignore[assignment, method-assign]
@@ -71,9 +73,11 @@ class _Counter:
     def _count(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(module, nn.Dropout | nn.Identity):
             return
-        self.activations += output.numel() * PASSES.get(type(module), 1)
+        self.activations += output.numel()
+        self.passes += output.numel() * PASSES.get(type(module), 1)
         if isinstance(module, nn.Conv2d) and module.padding_mode != "zeros":
-            self.activations += inputs[0].numel() * PADDED_PASSES  # copied into a larger one
+            self.activations += inputs[0].numel()  # copied into a larger one
+            self.passes += inputs[0].numel() * PADDED_PASSES
         if isinstance(module, nn.Conv2d | nn.Linear):
             self.macs += output.numel() * module.weight[0].numel()
 
@@ -87,7 +91,7 @@ class CostModel:
     """Seconds that one training image takes, from what its network does."""
 
     seconds_per_mac: float
-    seconds_per_activation: float
+    seconds_per_pass: float
     seconds_per_image: float = 0.0
 
     def image_seconds(self, model: ModelConfig) -> float:
@@ -95,7 +99,7 @@ class CostModel:
         cost = model_cost(model)
         return (
             self.seconds_per_mac * cost.macs
-            + self.seconds_per_activation * cost.activations
+            + self.seconds_per_pass * cost.passes
             + self.seconds_per_image
         )
 
@@ -116,15 +120,15 @@ def calibrate(
         for probe in probes
     ]
     costs = [model_cost(probe.model) for probe in probes]
-    return fit([(c.macs, c.activations) for c in costs], measured)
+    return fit([(c.macs, c.passes) for c in costs], measured)
 
 
 def fit(counts: Sequence[tuple[int, int]], seconds: Sequence[float]) -> CostModel:
-    """Least squares of the relative error with no negative part; counts are (macs, activations).
+    """Least squares of the relative error with no negative part; counts are (macs, passes).
 
     Three coefficients: every set of those that are not zero is tried, small sets first.
     """
-    features = np.array([(macs, activations, 1.0) for macs, activations in counts])
+    features = np.array([(macs, passes, 1.0) for macs, passes in counts])
     rows = features / np.asarray(seconds, dtype=float)[:, None]
     solutions = []
     for size in (1, 2, 3):

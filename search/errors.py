@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import signal
 
-from fmnist_models.errors import FmnistError, NoSpaceError
+from fmnist_models.errors import FmnistError, NoSpaceError, OutOfMemoryError
 
 
 class SearchError(Exception):
@@ -54,7 +54,7 @@ def as_search_error(error: BaseException, storage: str = "") -> SearchError | No
 
     if isinstance(error, SearchError):
         return error
-    if isinstance(error, NoSpaceError):
+    if isinstance(error, NoSpaceError | OutOfMemoryError):
         return SurroundingsError(str(error))
     if isinstance(error, FmnistError | StorageRefused):
         return UsageError(str(error))

@@ -30,7 +30,7 @@ def test_the_counts_of_a_small_network_are_those_by_hand() -> None:
     activations = first + 3 * first // 4 + second + 3 * second // 4 + 3 * third + 10
     parameters = (9 * 4 + 8) + (9 * 4 * 8 + 16) + (9 * 8 * 16 + 32) + (16 * 10 + 10)
     config = QuickConfig(width=4, depth=1, dropout=0.5)
-    assert model_cost(config) == ModelCost(macs, activations, parameters)
+    assert model_cost(config) == ModelCost(macs, activations, activations, parameters)
     assert model_cost(config, classes=3).macs == macs - 16 * 7
 
 
@@ -67,7 +67,7 @@ def priced(a: float, b: float, c: float = 0.0) -> list[float]:
 
 
 def prices(model: CostModel) -> tuple[float, float, float]:
-    return model.seconds_per_mac, model.seconds_per_activation, model.seconds_per_image
+    return model.seconds_per_mac, model.seconds_per_pass, model.seconds_per_image
 
 
 @pytest.mark.parametrize(
@@ -107,10 +107,10 @@ def test_one_probe_is_enough_to_fit() -> None:
 
 
 def test_seconds_add_up_over_images() -> None:
-    model = CostModel(seconds_per_mac=1e-9, seconds_per_activation=1e-8, seconds_per_image=1e-5)
+    model = CostModel(seconds_per_mac=1e-9, seconds_per_pass=1e-8, seconds_per_image=1e-5)
     config = QuickConfig(width=4, depth=1)
     cost = model_cost(config)
-    image = 1e-9 * cost.macs + 1e-8 * cost.activations + 1e-5
+    image = 1e-9 * cost.macs + 1e-8 * cost.passes + 1e-5
     assert model.image_seconds(config) == pytest.approx(image)
     assert model.epoch_seconds(config, 100, 0) == pytest.approx(100 * image)
     assert model.epoch_seconds(config, 100, 30) == pytest.approx(

@@ -87,4 +87,4 @@ def test_families_pad_so_everywhere_at_no_parameter(
     cost, plain = model_cost(config), model_cost(family())
     assert (cost.macs, cost.parameters) == (plain.macs, plain.parameters)
     # Elsewhere the map is copied into a larger one, or scaled.
-    assert (cost.activations > plain.activations) == (mode != "zeros")
+    assert (cost.passes > plain.passes) == (mode != "zeros")
