@@ -186,10 +186,13 @@ def two_drivers(folder: Path) -> Outcome:
 
 
 def in_tests(*names: str) -> Callable[[Path], Outcome]:
-    """Faults that the test suite makes in real processes: passed or failed as its tests are."""
+    """Faults that the test suite makes in real processes: passed or failed as its tests are.
+
+    `names` are pytest's arguments; those marked long are among them.
+    """
 
     def run(folder: Path) -> Outcome:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *names]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "", *names]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         last = (done.stdout.strip().splitlines() or [done.stderr.strip()[-200:]])[-1]
         assert done.returncode == 0, last
@@ -198,19 +201,33 @@ def in_tests(*names: str) -> Callable[[Path], Outcome]:
     return run
 
 
+TESTS = "tests/search"
 FAULTS: dict[str, Callable[[Path], Outcome]] = {
+    "F1": in_tests(f"{TESTS}/test_killed_driver.py"),
     "F2": killed_driver,
+    "F3": in_tests(f"{TESTS}/test_deaths.py", "-k", "some_calls"),
     "F4": lambda folder: signalled(folder, signal.SIGINT),
     "F5": lambda folder: signalled(folder, signal.SIGTERM),
+    "F6": in_tests(f"{TESTS}/test_drivers.py", "-k", "stopped_beyond"),
     "F7, F8, F12": faulty_workers,
+    "F9": in_tests(f"{TESTS}/test_retries.py", "-k", "every_trial_fails"),
     "F10, F11, F19, F20": in_tests(
-        "tests/search/test_worker.py", "tests/search/test_checkpoints.py"
+        f"{TESTS}/test_worker.py", f"{TESTS}/test_checkpoints.py", "tests/models/test_memory.py"
+    ),
+    "F13, F14, F15, F16": in_tests(f"{TESTS}/test_outages.py"),
+    "F18": in_tests(
+        *(f"{TESTS}/test_retries.py", f"{TESTS}/test_checkpoints.py", f"{TESTS}/test_outages.py"),
+        *("tests/storage", "-k", "full or nearly_full or no_room"),
     ),
     "F21": two_drivers,
+    "F21 without Ray": in_tests(f"{TESTS}/test_drivers.py", "-k", "drivers and not minute"),
+    "F22": in_tests(f"{TESTS}/test_drivers.py", "-k", "clock"),
+    "F23": in_tests(f"{TESTS}/test_study.py"),
     "F24, F17": in_tests("tests/storage"),
     "F25, F26": in_tests("tests/test_cli.py"),
+    "F27": in_tests(f"{TESTS}/test_drivers.py", "-k", "minute"),
     "F28": slow_teardown,
-    "F29": in_tests("tests/search/test_export.py", "tests/models/test_train.py"),
+    "F29": in_tests(f"{TESTS}/test_export.py", "tests/models/test_train_killed.py"),
 }
 
 

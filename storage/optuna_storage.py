@@ -1,7 +1,7 @@
 """Optuna's storage on our database; apart from the rest because importing Optuna takes a while."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, NoReturn
 
@@ -11,14 +11,16 @@ from optuna.distributions import (
     distribution_to_json,
 )
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from storage.engine import engine_options
 from storage.errors import StorageRefused, StorageUnavailable
+from storage.trial_reader import read_trials
 from storage.url import display_url
 
+NOT_FOUND = "Record does not exist."
 _STUDY = "SELECT study_id FROM studies WHERE study_id = :id"
 _TRIAL = "SELECT trial_id FROM trials WHERE trial_id = :id"
 _STATE = text("SELECT state FROM trials WHERE trial_id = :id")
@@ -135,13 +137,44 @@ class SearchRDBStorage(RDBStorage):
         """Collect what this thread's trial is suggested in the block, instead of keeping it.
 
         One by one, parameters are half of what a trial costs, and a death may leave some of them.
+        All of them are sampled from the same trials: those that were there at the first.
         """
         held: list[Parameter] = []
-        self._local.held = held
+        self._local.held, self._local.has_read = held, False
         try:
             yield held
         finally:
             self._local.held = None
+
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        """What Optuna's cache of trials asks for: those that it does not know in their last state.
+
+        Raises KeyError where there is no such study.
+        """
+        if states is not None:
+            return super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
+        if getattr(self._local, "held", None) is not None:
+            if self._local.has_read:
+                return []
+            self._local.has_read = True
+        session = self.scoped_session()
+        try:
+            if session.execute(text(_STUDY), {"id": study_id}).first() is None:
+                raise KeyError(NOT_FOUND)
+            trials = read_trials(session, study_id, trial_id_greater_than, included_trial_ids)
+            session.commit()
+        except BaseException:
+            session.rollback()
+            raise
+        finally:
+            session.close()
+        return trials
 
     def _set_trial_param(
         self,
