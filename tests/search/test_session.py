@@ -76,8 +76,8 @@ def test_patience_ends_a_trial_as_complete_with_its_last_value(database: Databas
     session = open_session(database, 3, scheduler="fifo")
     started = session.next_trial()
     patient = started.config.model_copy(update={"patience": 2})
-    trial, live = session._live[started.number]
-    session._live[started.number] = trial, replace(live, config=patient)
+    live = session._live[started.number]
+    session._live[started.number] = replace(live, config=patient)
     decisions = [
         session.report(started.number, metrics(epoch, accuracy))
         for epoch, accuracy in enumerate([0.80, 0.85, 0.84, 0.85], start=1)
