@@ -5,13 +5,16 @@ from __future__ import annotations
 from fmnist_models.config import TrialConfig
 from fmnist_models.cost import model_cost
 
-PROCESS_BYTES = 900_000_000
+PROCESS_BYTES = 1_200_000_000
 """Resident set of a worker on a CPU with torch, Ray and the data, before it trains."""
+BYTES_PER_ACTIVATION = 4.0
+"""Of each value that a network writes for an image of the batch. This and the former put the peaks
+of 32 trials of ten families (bf16) at 0.84 to 1.63 times what they were: benchmarks/LOG.md."""
 CARD_BYTES = 800_000_000
 """Memory of a card that a process with torch takes before it trains, the data included."""
-BYTES_PER_ACTIVATION = 10.0
-"""Of each value that a network writes for an image of the batch, to the end of the backward pass:
-the value, its gradient and what the allocator keeps in hand. Estimates, not measured yet."""
+CARD_BYTES_PER_ACTIVATION = 10.0
+"""Likewise on a card: the value, its gradient and what the allocator keeps in hand; an estimate,
+not measured yet, as `CARD_BYTES` is."""
 BYTES_PER_PARAMETER = 32.0
 """Weights, gradients, an optimizer's two moments, the average, and copies of them on their way."""
 
@@ -20,6 +23,7 @@ def expected_memory(config: TrialConfig, device: str, micro_batches: int = 1) ->
     """Bytes: of the host where `device` is the CPU, of the card otherwise."""
     cost = model_cost(config.model)
     batch = -(-config.batch_size // micro_batches)
-    activations = BYTES_PER_ACTIVATION * cost.activations * batch
-    base = PROCESS_BYTES if device == "cpu" else CARD_BYTES
-    return base + activations + BYTES_PER_PARAMETER * cost.parameters
+    base, each = PROCESS_BYTES, BYTES_PER_ACTIVATION
+    if device != "cpu":
+        base, each = CARD_BYTES, CARD_BYTES_PER_ACTIVATION
+    return base + each * cost.activations * batch + BYTES_PER_PARAMETER * cost.parameters
