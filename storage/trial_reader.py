@@ -55,15 +55,18 @@ def read_trials(
     which = {"study": study_id, "after": after, "ids": sorted(others)}
 
     def rows(query: TextClause) -> dict[int, list[Any]]:
-        found = defaultdict(list)
+        by_trial = defaultdict(list)
         for trial_id, *rest in session.execute(query, which):
-            found[trial_id].append(rest)
-        return found
+            by_trial[trial_id].append(rest)
+        return by_trial
 
+    # First of all, as PostgreSQL shows each statement what was committed before it: a trial that
+    # is seen COMPLETE has its value, one that ends meanwhile is seen RUNNING.
+    found = session.execute(_TRIALS, which).all()
     parameters, values, reported = rows(_PARAMETERS), rows(_VALUES), rows(_REPORTED)
     user, system = rows(_USER), rows(_SYSTEM)
     trials = []
-    for trial_id, number, state, start, complete in session.execute(_TRIALS, which):
+    for trial_id, number, state, start, complete in found:
         distributions = {name: _distribution(text) for name, _, text in parameters[trial_id]}
         trials.append(
             FrozenTrial(

@@ -100,6 +100,7 @@ def test_a_silent_worker_is_ended_and_what_it_said_last_is_dropped(database: Dat
     number = link.next_trial().number
     link.turn({number: worker})
     clock.now += 3
+    link.turn({number: worker})
     assert link.result(number, GOOD)
     clock.now += 3
     link.turn({number: worker})  # an epoch ended meanwhile
