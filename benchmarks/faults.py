@@ -192,7 +192,7 @@ def in_tests(*names: str) -> Callable[[Path], Outcome]:
     """
 
     def run(folder: Path) -> Outcome:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "", *names]
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "", *names]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         last = (done.stdout.strip().splitlines() or [done.stderr.strip()[-200:]])[-1]
         assert done.returncode == 0, last
