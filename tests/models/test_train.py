@@ -13,6 +13,7 @@ from fmnist_models.__main__ import main
 from fmnist_models.config import SgdConfig, TrialConfig
 from fmnist_models.errors import OutputError
 from fmnist_models.files import load_checkpoint
+from fmnist_models.folder import clear
 from fmnist_models.quick import QuickConfig
 from fmnist_models.train import CHECKPOINT, train
 
@@ -105,6 +106,16 @@ def test_a_folder_with_something_else_is_refused_until_forced(
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
     train(wanted, tmp_path, data_dir=tiny_folder, device="cpu", force=True, say=len)
     assert readings(tmp_path) == 1
+
+
+def test_force_leaves_what_is_not_ours(data: Path, tmp_path: Path) -> None:
+    run(tmp_path, data)
+    for name in ("README.md", "events/mine.txt", "pictures/mine.txt", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    clear(tmp_path)
+    kept = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert kept == {"README.md", "events/mine.txt", "pictures/mine.txt", "notes.txt"}
 
 
 def test_force_removes_the_old_model_before_it_begins(
