@@ -98,7 +98,11 @@ def _add_training(command: Parser) -> None:
     command.add_argument(
         "--no-report", action="store_true", help="no model card, pictures and report.html"
     )
-    command.add_argument("--force", action="store_true", help="overwrite what --out holds")
+    command.add_argument(
+        "--force",
+        action="store_true",
+        help="start over where --out holds a model; files of others stay",
+    )
     _add_data(command)
     _add_device(command)
 

@@ -73,7 +73,7 @@ def _check_place(sources: Sequence[Path], folder: Path, force: bool) -> None:
     if len(set(places)) < len(places):
         twice = next(place for place in places if places.count(place) > 1)
         raise ConfigError(f"{twice} is named twice; name each member once")
-    if foreign(folder) or (not force and any((folder / name).exists() for name in OURS)):
+    if not force and (foreign(folder) or any((folder / name).exists() for name in OURS)):
         raise OutputError(f"{folder} holds something already; give another --out, or --force")
 
 

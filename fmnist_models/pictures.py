@@ -26,6 +26,9 @@ NEARLY_BACKGROUND = 0.05 * 255
 CORNER = 1 / 14
 """Side of the corner squares that tell the background, as a share of the picture's shorter side."""
 
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "JPEG2000")
+"""What is read. Pillow knows more, and starts Ghostscript for one of them: EPS is a program."""
+
 Grey = NDArray[np.uint8]
 
 
@@ -38,7 +41,7 @@ def read_picture(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow only warns of pictures that would fill the memory when unpacked.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
+            with Image.open(path, formats=FORMATS) as picture:
                 picture.load()
                 return ImageOps.exif_transpose(picture)
     except UnidentifiedImageError:

@@ -26,9 +26,10 @@ from fmnist_models.files import leftovers, load_checkpoint, make_folder, save_ch
 from fmnist_models.folder import (
     CHECKPOINT,
     CONFIG,
+    EVENTS,
     METRICS,
     OURS,
-    WEIGHTS,
+    TEACHER,
     Header,
     ModelMetrics,
     clear,
@@ -231,9 +232,14 @@ def _is_of(folder: Path, config: TrialConfig, digest: str) -> bool:
         return False
     if (folder / METRICS).exists() and load_metrics(folder).data_digest != digest:
         return False
-    ours = config.model_dump_json(), digest
-    same = state is None or (state.get("config"), state.get("digest")) == ours
-    return same and (kept.exists() or state is not None or not (folder / WEIGHTS).exists())
+    if state is not None:
+        return (state.get("config"), state.get("digest")) == (config.model_dump_json(), digest)
+    # Before the first epoch ends there are only these; a README.md, say, is somebody's own.
+    return kept.exists() or {path.name for path in folder.iterdir()} <= {
+        CHECKPOINT,
+        EVENTS,
+        TEACHER,
+    }
 
 
 def _config_text(config: TrialConfig) -> str:

@@ -145,7 +145,10 @@ def test_what_can_be_no_ensemble(
     refused(main, ["ensemble", "one", first, "--out", "all"], "is an ensemble already")
     refused(main, ["ensemble", first, "--out", "one"], "holds something already")
     (folder / "one" / "mine.txt").write_text("mine")
-    refused(main, ["ensemble", first, "--out", "one", "--force"], "holds something already")
+    refused(main, ["ensemble", first, "--out", "one"], "holds something already", "--force")
+    assert main(["ensemble", first, "--shift", "1", "--out", "one", "--force"]) == 0
+    assert (folder / "one" / "mine.txt").read_text() == "mine"
+    assert load_config(folder / "one").views == ViewsConfig(shift=1)
 
 
 def test_the_distillation_loss_is_hintons() -> None:

@@ -148,6 +148,7 @@ BAD = {
     "folder.png": lambda path: path.mkdir(),
     "missing.png": lambda path: None,
     "page.html": lambda path: path.write_text("<html><script>alert(1)</script>"),
+    "program.eps": lambda path: Image.new("L", (30, 30)).save(path),
     "bomb.png": lambda path: Image.new("1", (20_000, 20_000)).save(path),
 }
 

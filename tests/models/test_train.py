@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from fmnist_models.files import load_checkpoint
 from fmnist_models.folder import clear
 from fmnist_models.quick import QuickConfig
 from fmnist_models.train import CHECKPOINT, train
+from tests.conftest import ROOT
 
 CONFIG = TrialConfig(
     model=QuickConfig(width=4, depth=1, dropout=0.2),
@@ -91,6 +95,21 @@ def test_a_damaged_checkpoint_is_never_used(tiny_folder: Path, tmp_path: Path) -
     assert load_checkpoint(path) is None
 
 
+@pytest.mark.parametrize("name", ["README.md", "report.html", "pictures", "model.onnx"])
+def test_what_has_only_the_name_of_one_of_our_files_is_kept(
+    tiny_folder: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    if name == "pictures":
+        path.mkdir()
+        path /= "confusion-matrix.png"
+    path.write_text("mine")
+    with pytest.raises(OutputError, match="holds something else"):
+        run(tmp_path, tiny_folder)
+    assert path.read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "config.json", CHECKPOINT])
 def test_a_folder_with_something_else_is_refused_until_forced(
     tiny_folder: Path, tmp_path: Path, name: str
@@ -108,8 +127,31 @@ def test_a_folder_with_something_else_is_refused_until_forced(
     assert readings(tmp_path) == 1
 
 
-def test_force_leaves_what_is_not_ours(data: Path, tmp_path: Path) -> None:
-    run(tmp_path, data)
+WITHOUT = """
+import sys
+sys.modules.update(dict.fromkeys(("ray", "optuna", "sqlalchemy", "alembic", "search", "spaces")))
+from fmnist_models.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.timeout(180)
+def test_training_needs_nothing_of_the_search(tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(CONFIG.model_dump_json())
+    command = [sys.executable, "-c", WITHOUT, "train", "config.json", "--out", "out"]
+    done = subprocess.run(
+        [*command, "--data-dir", str(tiny_folder)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_force_leaves_what_is_not_ours(tiny_folder: Path, tmp_path: Path) -> None:
+    run(tmp_path, tiny_folder)
     for name in ("README.md", "events/mine.txt", "pictures/mine.txt", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("mine")
