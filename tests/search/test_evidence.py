@@ -44,7 +44,7 @@ def searched(folder: Path, small_data: Path) -> str:
         settings = make_settings(space="quick", trials=4, study=STUDY, scheduler="fifo")
         study = open_study(database, settings, identity)
         context = SpaceContext(1)
-        enqueue_points(study, get_space("quick"), context)
+        enqueue_points(database, study, get_space("quick"), context)
         launch = start_launch(database, settings, ENVIRONMENT)
         rules = make_scheduler("fifo", grace_period=1, reduction_factor=3, epochs=1)
         session = SearchSession(study, database, launch, get_space("quick"), context, rules, 4)
