@@ -29,8 +29,9 @@ def build_parser() -> Parser:
         "train",
         help="train a configuration on all training images, score it once on the test set",
         description="Train a configuration on all 60,000 training images for its number of "
-        "epochs and keep the last epoch's weights; the test set is read once, at the end. Killed, "
-        "it goes on from its last epoch when started again.",
+        "epochs and keep the weights after the last one, averaged (EMA, SWA) if it says so; the "
+        "test set is read once, at the end. Killed, it goes on from its last epoch when started "
+        "again.",
     )
     train.add_argument(
         "config", type=Path, help="file that `python -m search export` wrote, JSON or YAML"
@@ -101,7 +102,7 @@ def _add_training(command: Parser) -> None:
     command.add_argument(
         "--force",
         action="store_true",
-        help="start over where --out holds a model; files of others stay",
+        help="start over, overwriting a model in --out",
     )
     _add_data(command)
     _add_device(command)

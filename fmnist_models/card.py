@@ -15,7 +15,7 @@ from fmnist_models.classes import class_names, is_fashion_mnist
 from fmnist_models.cost import model_cost
 from fmnist_models.ensemble import CHOSEN, EnsembleConfig
 from fmnist_models.folder import AnyConfig, Header, ModelMetrics, TestReading
-from fmnist_models.ingredients import Config
+from fmnist_models.ingredients import Config, LrScheduleConfig
 from fmnist_models.scores import TestDetails, confusions
 
 Row = tuple[str, str]
@@ -112,7 +112,7 @@ def _training(config: AnyConfig, metrics: ModelMetrics) -> list[Row]:
     rows = [
         ("network", _said(config.model)),
         ("optimizer", _said(config.optimizer)),
-        ("learning-rate schedule", _said(config.lr_schedule)),
+        ("learning-rate schedule", _scheduled(config.lr_schedule)),
         ("augmentation", _changed(config.augmentation)),
         ("regularization", _changed(config.regularization)),
         ("loss", _said(config.loss)),
@@ -126,15 +126,23 @@ def _training(config: AnyConfig, metrics: ModelMetrics) -> list[Row]:
 
 
 def _said(part: Config) -> str:
-    """All fields of a part of a configuration."""
-    return ", ".join(f"{name} {_value(value)}" for name, value in part.model_dump().items())
+    """All fields of a part of a configuration, what it is first."""
+    fields = part.model_dump()
+    kind = [str(fields.pop(name)) for name in ("family", "kind") if name in fields]
+    return ", ".join([*kind, *(f"{name} {_value(value)}" for name, value in fields.items())])
 
 
 def _changed(part: Config) -> str:
     """The fields of a part that are not at their defaults, or "none"."""
     fields = type(part).model_fields
-    on = {k: v for k, v in part.model_dump().items() if v != fields[k].default}
+    on = {k: v for k, v in part.model_dump().items() if k != "kind" and v != fields[k].default}
     return ", ".join(f"{name} {_value(value)}" for name, value in on.items()) or "none"
+
+
+def _scheduled(schedule: LrScheduleConfig) -> str:
+    """The schedule's kind, and what is not as usual."""
+    changed = _changed(schedule)
+    return schedule.kind if changed == "none" else f"{schedule.kind}, {changed}"
 
 
 def _value(value: Any) -> str:
@@ -153,6 +161,7 @@ def card_text(facts: Facts) -> str:
         *_how_good(facts),
         "## Where it fails",
         *(facts.weak or ["Not known yet: it has not been scored."]),
+        *([_PICTURES] if facts.details else []),
         _LIMITS_FASHION if facts.is_fashion else _LIMITS,
         "## How it was trained",
         f"On {facts.train_images:,} training images of {facts.data}, a fixed number of epochs; "
@@ -237,6 +246,9 @@ load_model("DIR").predict(["picture.jpg"])
 with DIR this folder, or from a shell `python -m fmnist_models predict DIR picture.jpg`. Pictures
 may have any size, colour or grey, dark on light or light on dark. Loading runs no code from the
 folder."""
+_PICTURES = """![All classes against all](pictures/confusion-matrix.png)
+
+![The worst mistakes](pictures/worst-mistakes.png)"""
 _LIMITS = "Any picture gets one of the classes, one that shows none of them too."
 _LIMITS_FASHION = """The images of Fashion-MNIST are 28x28 pixels of single pieces of clothing from
 one shop, in grey, without a background. On photographs of people, on anything with a background,

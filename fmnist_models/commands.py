@@ -44,7 +44,7 @@ def train(options: Options) -> int:
         )
 
     if options.seeds is None:
-        _print_score(options.out, one(config, options.out))
+        _print_outcome(options.out, one(config, options.out))
         return 0
     report = train_several(config, options.out, options.seeds, force=options.force, train_one=one)
     print("\n".join(seeds_lines(report, options.out)))
@@ -72,7 +72,7 @@ def distill(options: Options) -> int:
         say=say,
         extras=with_events(extras, options.out),
     )
-    _print_score(options.out, metrics)
+    _print_outcome(options.out, metrics)
     return 0
 
 
@@ -222,13 +222,19 @@ def with_events(extras: Extras, folder: Path) -> Extras:
     return replace(extras, watchers=(*extras.watchers, Events(folder / EVENTS)))
 
 
-def _print_score(folder: Path, metrics: ModelMetrics) -> None:
+def _print_outcome(folder: Path, metrics: ModelMetrics) -> None:
+    """What training came to, and what can be done with it."""
+    from fmnist_models.folder import REPORT
     from fmnist_models.tables import score_line
 
     if metrics.test_accuracy is None or metrics.test_interval is None:
         print(f"{folder}: trained, the test set is unread")
-    else:
-        print(score_line(folder, metrics.test_accuracy, metrics.test_interval))
+        print(f"Next: python -m fmnist_models evaluate {folder}")
+        return
+    print(score_line(folder, metrics.test_accuracy, metrics.test_interval))
+    if (folder / REPORT).exists():
+        print(f"Report: {folder / REPORT}")
+    print(f"Next: python -m fmnist_models predict {folder} IMAGE...")
 
 
 def _device(wanted: str | None) -> str:

@@ -26,6 +26,8 @@ WRONG = LinearSegmentedColormap.from_list("wrong", ["#ffffff", "#fbe0d0", "#d966
 DPI = 160
 WIDEST = 10.4
 """Width in inches of the figures that fill a page."""
+FEW = 30
+"""In bins of fewer images the gap is mostly chance, and drawn pale."""
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -45,6 +47,8 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": PAPER,
     "axes.facecolor": PAPER,
     "legend.frameon": False,
+    "figure.constrained_layout.w_pad": 0.06,
+    "figure.constrained_layout.h_pad": 0.06,
 }
 
 
@@ -65,7 +69,7 @@ def learning_curves(
         left, right = figure.subplots(1, 2)
         x = [e.epoch for e in epochs]
         _curve(left, x, [e.train_loss for e in epochs], BLUE, "training")
-        left.set(title="Loss (cross-entropy)", xlabel="epoch")
+        left.set(title="Training loss", xlabel="epoch")
         left.set_ylim(bottom=0)
         _curve(right, x, [e.train_accuracy for e in epochs], BLUE, "training, augmented images")
         validated = [(e.epoch, e.val_accuracy) for e in epochs if e.val_accuracy is not None]
@@ -142,9 +146,9 @@ def reliability(details: TestDetails) -> Figure:
         accuracies, confidences = [one.accuracy for one in bins], [one.confidence for one in bins]
         above.bar(middles, accuracies, width, color=PALE, label="accuracy")
         above.plot([0, 1], [0, 1], color=SOFT, linewidth=1.2, linestyle=(0, (4, 3)))
-        above.vlines(
-            middles, accuracies, confidences, color=ORANGE, linewidth=3, label="gap to confidence"
-        )
+        strengths = [1.0 if one.images >= FEW else 0.3 for one in bins]
+        above.vlines(middles, accuracies, confidences, color=ORANGE, linewidth=3, alpha=strengths)
+        above.plot([], [], color=ORANGE, linewidth=3, label="gap to confidence")
         places = [m + side * width / 2 for m in middles for side in (-1, 1)]
         above.hlines(accuracies, places[::2], places[1::2], color=BLUE, linewidth=2)
         error = 100 * details.calibration_error
@@ -153,6 +157,7 @@ def reliability(details: TestDetails) -> Figure:
         above.legend(loc="upper left", fontsize=9)
         below.bar(middles, [one.images for one in bins], width, color=SOFT)
         below.set(xlabel="confidence: the highest probability", ylabel="images", yscale="log")
+        below.set_ylim(bottom=0.8)
         below.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         below.minorticks_off()
         for axes in (above, below):

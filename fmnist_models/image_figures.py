@@ -66,7 +66,7 @@ def worst_mistakes(seen: Seen) -> Figure:
         if not len(worst):
             figure.text(0.5, 0.5, "no mistakes", ha="center", color=SOFT)
         figure.suptitle(
-            "Most confident mistakes: true class, and what it was taken for",
+            "Above each image its true class, below what it was taken for, and how surely",
             x=0.01, ha="left", fontsize=11,
         )  # fmt: skip
     return figure

@@ -98,10 +98,11 @@ def _save(folder: Path, report: SeedsReport) -> None:
 
 def seeds_lines(report: SeedsReport, folder: Path) -> list[str]:
     """The report for people."""
+    then = f"Next: python -m fmnist_models ensemble {folder}/seed-* --out {folder}-ensemble"
     if report.mean is None:
-        return [f"{folder}: {len(report.seeds)} models trained, not scored"]
+        return [f"{folder}: {len(report.seeds)} models trained, not scored", then]
     pairs = zip(report.seeds, report.test_accuracies, strict=True)
     lines = [f"{seed_folder(folder, seed)}: {100 * score:.2f} %" for seed, score in pairs]
     spread = "" if report.deviation is None else f" +- {100 * report.deviation:.2f}"
     total = f"mean test accuracy {100 * report.mean:.2f}{spread} % over {len(report.seeds)} seeds"
-    return [*lines, total]
+    return [*lines, total, then]
