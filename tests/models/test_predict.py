@@ -101,6 +101,16 @@ def test_a_bad_picture_is_a_line_and_the_others_are_predicted(
     assert str(files[0]) in out
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(trained: Path, files: list[Path]) -> None:
+    command = [sys.executable, "-m", "fmnist_models", "predict", str(trained), str(files[0])]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_importing_the_package_stays_light() -> None:
     code = "import sys, fmnist_models; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
