@@ -22,7 +22,7 @@ from pydantic import JsonValue
 from fmnist_models.config import Config, Probability, TrialConfig
 from search.errors import NoResultError, UsageError
 from search.reruns import RerunStore
-from search.statistics import corrected_best, holm, paired_p_value
+from search.statistics import SeedNoise, corrected_best, holm, paired_p_value, seed_noise
 from storage import Database
 
 if TYPE_CHECKING:
@@ -38,9 +38,10 @@ SIGNIFICANT = 0.05
 METHOD = (
     "each configuration was trained again on the search's split with seeds that no trial had; "
     "the winner has the highest mean validation accuracy; p: two-sided paired test on the same "
-    "validation images (McNemar 1947, extended to means over seeds), p_holm: adjusted for several "
-    "(Holm 1979); corrected: bootstrap bias correction for picking the best of these (BBC-CV, "
-    "Tsamardinos et al. 2018), with the middle 95 % of its bootstraps"
+    "validation images (McNemar 1947, extended to means over seeds, with the seeds' pooled "
+    "variance), p_holm: adjusted for several (Holm 1979); corrected: bootstrap bias correction for "
+    "picking the best of these (BBC-CV, Tsamardinos et al. 2018), its 95 % interval widened by the "
+    "seeds' variance"
 )
 
 Say = Callable[[str], None]
@@ -126,12 +127,13 @@ def gather(
         say(f"trial {number}, {100 * value:.2f} % in the search, on {seeds} fresh seeds:")
         scored.append(_rescore(store, number, value, config, fresh, say))
     ranked = sorted(scored, key=lambda one: (-one.candidate.mean, one.candidate.trial))
-    accuracy, interval = corrected_best(_stack(ranked))
+    noise = seed_noise([one.candidate.accuracies for one in ranked])
+    accuracy, interval = corrected_best(_stack(ranked), noise)
     return Evidence(
         seeds=fresh,
         train_images=len(dataset.train),
         validation_images=len(dataset.validation),
-        candidates=_compared(ranked),
+        candidates=_compared(ranked, noise),
         corrected_accuracy=accuracy,
         corrected_interval=interval,
         seconds=time.perf_counter() - start,
@@ -211,10 +213,10 @@ def _stack(ranked: Sequence[_Scored]) -> NDArray[np.float64]:
     return np.stack([one.scores for one in ranked])
 
 
-def _compared(ranked: Sequence[_Scored]) -> tuple[Candidate, ...]:
+def _compared(ranked: Sequence[_Scored], noise: SeedNoise) -> tuple[Candidate, ...]:
     """The candidates with the p-values of their differences to the first."""
     first, *others = ranked
-    p_values = [paired_p_value(first.scores, other.scores) for other in others]
+    p_values = [paired_p_value(first.scores, other.scores, noise) for other in others]
     adjusted = holm(p_values)
     compared = [
         other.candidate.model_copy(update={"p": p, "p_holm": p_holm})
