@@ -66,7 +66,7 @@ class Bar:
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(
-            "", total=epochs, completed=len(done), epoch=self._epoch, figures="starting"
+            "", total=epochs, completed=len(done), epoch=self._epoch, figures="figures come with each epoch"
         )
         self._progress.start()
 
