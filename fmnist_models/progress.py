@@ -66,7 +66,11 @@ class Bar:
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(
-            "", total=epochs, completed=len(done), epoch=self._epoch, figures="figures come with each epoch"
+            "",
+            total=epochs,
+            completed=len(done),
+            epoch=self._epoch,
+            figures="figures come with each epoch",
         )
         self._progress.start()
 
