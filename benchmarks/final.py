@@ -5,7 +5,7 @@ r"""From a configuration to models in use, as a user does it: seeds, a kill, ens
 
 Trains --seeds models on all training images, kills that with SIGKILL in the middle of an epoch of
 the first and starts it again; trains the first seed once more without a break, and compares the
-weights byte for byte; makes ensembles, scores them once each, and predicts picture files made from
+weights bit for bit; makes ensembles, scores them once each, and predicts picture files made from
 test images. What is finished in --work is not done again, so that this can be stopped at any time.
 """
 
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from safetensors.numpy import load_file
 
 from benchmarks.report import machine
 from fmnist_models import load_model
@@ -72,7 +73,11 @@ def train_unbroken(config: Path, work: Path) -> Path:
 
 
 def sha256(folder: Path) -> str:
-    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    """Of the weights themselves, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, values in sorted(load_file(folder / WEIGHTS).items()):
+        digest.update(name.encode() + values.tobytes())
+    return digest.hexdigest()
 
 
 def combine_and_score(work: Path, members: list[Path]) -> dict[str, Any]:

@@ -126,8 +126,22 @@ def save_model(folder: Path, model: nn.Module, config: AnyConfig, header: Header
     """Write weights and configuration into `folder`; raises OutputError."""
     weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     fields = {name: str(value) for name, value in vars(header).items()}
-    write_atomically(folder / WEIGHTS, save(weights, metadata=fields))
+    write_atomically(folder / WEIGHTS, _ordered(save(weights, metadata=fields)))
     write_atomically(folder / CONFIG, (config.model_dump_json(indent=2) + "\n").encode())
+
+
+def _ordered(content: bytes) -> bytes:
+    """The same safetensors file, byte for byte equal whenever its weights and metadata are.
+
+    safetensors writes the metadata in an order that changes from one process to the next. The file
+    starts with the length of its header, in 8 bytes, and the header, JSON that may end in spaces.
+    """
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    padded = text.ljust(-(-len(text) // 8) * 8)
+    return len(padded).to_bytes(8, "little") + padded + content[8 + size :]
 
 
 def load_config(folder: Path) -> AnyConfig:

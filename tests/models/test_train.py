@@ -16,7 +16,7 @@ from fmnist_models.__main__ import main
 from fmnist_models.config import SgdConfig, TrialConfig
 from fmnist_models.errors import OutputError
 from fmnist_models.files import load_checkpoint
-from fmnist_models.folder import clear
+from fmnist_models.folder import WEIGHTS, clear
 from fmnist_models.quick import QuickConfig
 from fmnist_models.train import CHECKPOINT, train
 from tests.conftest import ROOT
@@ -80,6 +80,7 @@ def test_a_broken_run_goes_on_to_the_same_weights(
     kept, again = (load_file(folder / "model.safetensors") for folder in (whole, tmp_path))
     assert kept.keys() == again.keys()
     assert all(kept[name].equal(again[name]) for name in kept)
+    assert (tmp_path / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
     assert len(json.loads((tmp_path / "metrics.json").read_text())["epochs"]) == 3
 
 
