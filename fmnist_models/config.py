@@ -78,6 +78,7 @@ __all__ = [
     "explain",
     "parse_config",
     "read_config",
+    "read_config_text",
 ]
 
 Activation = Literal["relu", "silu", "gelu", "mish"]
@@ -174,18 +175,43 @@ def parse_config(text: str, source: str = "configuration") -> TrialConfig:
             return ExportedConfig.model_validate_json(text).config
         return TrialConfig.model_validate_json(text)
     except ValidationError as error:
+        _check_version(content, source)
         raise ConfigError(f"{source}: {explain(error)}; correct it or export it again") from None
 
 
-def read_config(path: Path) -> TrialConfig:
-    """The configuration in the file at `path`; raises ConfigError when it cannot be had."""
+def _check_version(content: object, source: str) -> None:
+    """Raises ConfigError when a file that was refused calls itself another version's."""
+    named = content.get("format") if isinstance(content, dict) else None
+    if isinstance(named, str) and named != EXPORT_FORMAT:
+        raise ConfigError(
+            f"{source} is of format {_short(named)}, and this version reads {EXPORT_FORMAT!r}; "
+            "export it again"
+        ) from None
+
+
+def read_config_text(path: Path) -> str:
+    """The text of the file at `path`; raises ConfigError when it cannot be had."""
     try:
         if path.stat().st_size > 1_000_000:
             raise ConfigError(f"{path} has over 1 MB: that is no configuration; export it again")
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"cannot read configuration {path}: {reason}; check the path") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8 text; export it again") from None
+
+
+def read_config(path: Path) -> TrialConfig:
+    """The configuration in the file at `path`, JSON or (by its ending) YAML.
+
+    Raises ConfigError when it cannot be had.
+    """
+    text = read_config_text(path)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        from fmnist_models.yaml_text import yaml_to_json
+
+        text = yaml_to_json(text, str(path))
+    elif path.suffix.lower() == ".py":
+        raise ConfigError(f"{path} is a program, which is not run here; export it as JSON or YAML")
     return parse_config(text, str(path))

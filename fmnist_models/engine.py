@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,8 @@ from fmnist_models.precision import Precision, autocast
 from fmnist_models.sam import Sam
 from fmnist_models.schedules import lr_factor, out_of_patience
 
+OnStep = Callable[[int, int], None]
+"""Is told after each step how many of an epoch's steps are done, and how many it has."""
 REFRESH_IMAGES = 5000
 """So many training images, as they are scored, give an average's batch norms their statistics."""
 DROPOUT_SEED = 2**62
@@ -90,6 +92,7 @@ class Trainer:
         self._evaluation_batch = -(-EVALUATION_BATCH // self.micro_batches)
         self.epoch = 0
         self.accuracies: list[float | None] = []
+        self.on_step: OnStep | None = None
         self.steps_per_epoch = images // config.batch_size
         self.train, self.validation = dataset.train.to(device), dataset.validation.to(device)
         self.dataset = dataset
@@ -187,6 +190,8 @@ class Trainer:
             self._set_lr(step)
             step_loss, step_hits = self._step(*self._batch(index))
             self.average.update(step)
+            if self.on_step:
+                self.on_step(i + 1, steps)
             loss += step_loss
             hits += step_hits
         return self._to_host(loss / steps, hits, steps * batch)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from pydantic import JsonValue
@@ -20,29 +21,71 @@ from fmnist_models.data import Dataset, load_training_data
 from fmnist_models.engine import Trainer
 from fmnist_models.errors import DivergedError, OutOfMemoryError, OutputError
 from fmnist_models.evaluate import evaluate
-from fmnist_models.fetch import find_data
+from fmnist_models.fetch import DataSource, find_data
 from fmnist_models.files import leftovers, load_checkpoint, make_folder, save_checkpoint
 from fmnist_models.folder import (
+    CHECKPOINT,
     CONFIG,
+    EVENTS,
     METRICS,
-    WEIGHTS,
+    OURS,
+    TEACHER,
     Header,
     ModelMetrics,
+    clear,
+    foreign,
     load_metrics,
     save_metrics,
     save_model,
 )
 from fmnist_models.memory import give_back_memory, is_out_of_memory
 from fmnist_models.metrics import EpochMetrics
-from fmnist_models.precision import choose_precision, device_name
+from fmnist_models.precision import Precision, choose_precision, device_name
+from fmnist_models.progress import Watcher
 
-CHECKPOINT = "checkpoint.bin"
 Say = Callable[[str], None]
 Trained = tuple[Trainer, list[EpochMetrics]]
 
 
+class MakeTrainer(Protocol):
+    """Makes what trains: `engine.Trainer`, or one that does something beside."""
+
+    def __call__(
+        self,
+        config: TrialConfig,
+        dataset: Dataset,
+        *,
+        device: str,
+        precision: Precision,
+        micro_batches: int,
+    ) -> Trainer:
+        """As `engine.Trainer`."""
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What comes with final training.
+
+    watchers: are told of each step and epoch. test: read the test set at the end. report: write
+    card and pictures, too. make_trainer, teacher: for distillation, see distill.py.
+    """
+
+    watchers: Sequence[Watcher] = ()
+    test: bool = True
+    report: bool = False
+    make_trainer: MakeTrainer = Trainer
+    teacher: dict[str, JsonValue] | None = None
+
+
 def train(
-    config: TrialConfig, folder: Path, *, data_dir: Path | None, device: str, force: bool, say: Say
+    config: TrialConfig,
+    folder: Path,
+    *,
+    data_dir: Path | None,
+    device: str,
+    force: bool,
+    say: Say,
+    extras: Extras | None = None,
 ) -> ModelMetrics:
     """Train `config` on all training images into `folder`, score it once on the test set.
 
@@ -51,35 +94,53 @@ def train(
     `force`. Raises also DataError, ConfigError, DivergedError, and OutOfMemoryError when even one
     image at a time is too much.
     """
+    extras = extras or Extras()
     source = find_data(data_dir)
     finished = _finished(folder, config, source.digest, force)
-    if finished:
+    if finished and (finished.test_readings or not extras.test):
         say(f"{folder} holds this configuration's model already: nothing to do")
         return finished
-    make_folder(folder)
-    dataset = load_training_data(source.directory)
-    trainer, epochs = _train_to_the_end(config, folder, dataset, device, say)
-    if not all(torch.isfinite(p).all() for p in trainer.averaged_model.parameters()):
-        raise DivergedError("the weights stopped being finite in the last epoch; lower the lr")
-    save_model(folder, trainer.averaged_model, config, Header.of(dataset))
-    save_metrics(
-        folder,
-        ModelMetrics(
-            train_images=len(dataset.train),
-            train_seconds=sum(e.seconds for e in epochs),
-            data=dataset.name,
-            data_digest=dataset.digest,
-            environment=_environment(trainer),
-            epochs=epochs,
-        ),
-    )
-    evaluate(folder, source.directory, device)
+    if not finished:
+        _train_and_save(config, folder, source, device, say, extras)
+    if extras.test:
+        evaluate(folder, source.directory, device, report=extras.report)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return load_metrics(folder)
 
 
+def _train_and_save(
+    config: TrialConfig, folder: Path, source: DataSource, device: str, say: Say, extras: Extras
+) -> None:
+    """Train to the end; leave weights, configuration and metrics in the folder."""
+    make_folder(folder)
+    dataset = load_training_data(source.directory)
+    try:
+        trainer, epochs = _train_to_the_end(config, folder, dataset, device, say, extras)
+    finally:
+        for watcher in extras.watchers:
+            watcher.close()
+    if not all(torch.isfinite(p).all() for p in trainer.averaged_model.parameters()):
+        raise DivergedError("the weights stopped being finite in the last epoch; lower the lr")
+    header = Header.of(dataset)
+    save_model(folder, trainer.averaged_model, config, header)
+    metrics = ModelMetrics(
+        train_images=len(dataset.train),
+        train_seconds=sum(e.seconds for e in epochs),
+        data=dataset.name,
+        data_digest=dataset.digest,
+        environment=_environment(trainer),
+        epochs=epochs,
+        teacher=extras.teacher,
+    )
+    save_metrics(folder, metrics)
+    if extras.report and not extras.test:
+        from fmnist_models.report import write_card
+
+        write_card(folder, metrics, header)
+
+
 def _train_to_the_end(
-    config: TrialConfig, folder: Path, dataset: Dataset, device: str, say: Say
+    config: TrialConfig, folder: Path, dataset: Dataset, device: str, say: Say, extras: Extras
 ) -> Trained:
     """Train, with the batches in twice as many parts each time that memory does not suffice."""
     state = load_checkpoint(folder / CHECKPOINT)
@@ -87,7 +148,7 @@ def _train_to_the_end(
     del state  # as large as the network
     while True:
         try:
-            return _train(config, folder, dataset, device, parts, say)
+            return _train(config, folder, dataset, device, parts, say, extras)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -103,46 +164,64 @@ def _train_to_the_end(
 
 
 def _train(
-    config: TrialConfig, folder: Path, dataset: Dataset, device: str, parts: int, say: Say
+    config: TrialConfig,
+    folder: Path,
+    dataset: Dataset,
+    device: str,
+    parts: int,
+    say: Say,
+    extras: Extras,
 ) -> Trained:
     """Train to the end, from the checkpoint if there is one."""
     state = load_checkpoint(folder / CHECKPOINT)
     # A run goes on in the number format that it began in, whatever would be chosen now.
     precision = state["precision"] if state else choose_precision(device)
-    trainer = Trainer(config, dataset, device=device, precision=precision, micro_batches=parts)
+    trainer = extras.make_trainer(
+        config, dataset, device=device, precision=precision, micro_batches=parts
+    )
     epochs = _resume(trainer, state, say)
     say(f"{len(dataset.train):,} images, {config.epochs} epochs, {device}, {precision}")
+    trainer.on_step = _step_teller(extras.watchers)
+    for watcher in extras.watchers:
+        watcher.begin(config.epochs, epochs)
     for metrics in trainer.epochs():
         epochs.append(metrics)
         _checkpoint(trainer, folder, dataset.digest, epochs)
+        for watcher in extras.watchers:
+            watcher.end_epoch(metrics)
         say(_line(metrics, config.epochs))
     return trainer, epochs
 
 
+def _step_teller(watchers: Sequence[Watcher]) -> Callable[[int, int], None] | None:
+    def tell(done: int, steps: int) -> None:
+        for watcher in watchers:
+            watcher.step(done, steps)
+
+    return tell if watchers else None
+
+
 def _finished(folder: Path, config: TrialConfig, digest: str, force: bool) -> ModelMetrics | None:
-    """The metrics of a finished model of `config` in `folder`; None where training is due.
+    """The metrics of a trained model of `config` in `folder`; None where training is due.
 
     Raises OutputError when the folder holds anything else. With `force` that is removed first, so
     that nothing of another model can be taken for this one's, whenever the run is killed.
     """
     if not folder.is_dir():
         return None
-    ours = (METRICS, CONFIG, WEIGHTS, CHECKPOINT)
-    for path in leftovers(folder, ours):
+    for path in leftovers(folder, OURS):
         path.unlink()
     if force:
-        for name in ours:
-            (folder / name).unlink(missing_ok=True)
+        clear(folder)
         return None
-    present = {path.name for path in folder.iterdir()}
-    if not present:
+    if not any(folder.iterdir()):
         return None
-    if not present <= set(ours) or not _is_of(folder, config, digest):
+    if foreign(folder) or not _is_of(folder, config, digest):
         raise OutputError(f"{folder} holds something else; give another --out, or --force")
-    metrics = load_metrics(folder) if METRICS in present else None
-    if metrics is None or not metrics.test_readings:
-        return None
-    (folder / CHECKPOINT).unlink(missing_ok=True)  # killed just before that
+    # Written after the weights, so that with it the model is whole.
+    metrics = load_metrics(folder) if (folder / METRICS).exists() else None
+    if metrics and metrics.test_readings:
+        (folder / CHECKPOINT).unlink(missing_ok=True)  # killed just before that
     return metrics
 
 
@@ -153,9 +232,14 @@ def _is_of(folder: Path, config: TrialConfig, digest: str) -> bool:
         return False
     if (folder / METRICS).exists() and load_metrics(folder).data_digest != digest:
         return False
-    ours = config.model_dump_json(), digest
-    same = state is None or (state.get("config"), state.get("digest")) == ours
-    return same and (kept.exists() or state is not None or not (folder / WEIGHTS).exists())
+    if state is not None:
+        return (state.get("config"), state.get("digest")) == (config.model_dump_json(), digest)
+    # Before the first epoch ends there are only these; a README.md, say, is somebody's own.
+    return kept.exists() or {path.name for path in folder.iterdir()} <= {
+        CHECKPOINT,
+        EVENTS,
+        TEACHER,
+    }
 
 
 def _config_text(config: TrialConfig) -> str:

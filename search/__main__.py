@@ -8,7 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.arguments import Parser, storage_default, without_password
+from search.arguments import (
+    Parser,
+    not_negative,
+    positive,
+    storage_default,
+    without_password,
+)
 from search.errors import UsageError, as_search_error
 
 
@@ -22,9 +28,29 @@ def build_parser() -> Parser:
         "export",
         help="write the best configuration to a file for final training",
         description="Write the best configuration of a study: that of the COMPLETE trial with the "
-        "highest validation accuracy after its last epoch (of equals, the earlier).",
+        "highest validation accuracy after its last epoch (of equals, the earlier), or, with "
+        "--seeds, that of the --top such trials with the highest mean validation accuracy when "
+        "trained again on fresh seeds.",
     )
-    export.add_argument("--out", type=Path, required=True, help="the JSON file to write")
+    export.add_argument("--out", type=Path, required=True, help="the file to write")
+    export.add_argument(
+        "--format",
+        help="json, yaml, or python: a program that rebuilds the network (default: by the ending "
+        "of --out: .yaml, .yml, .py, else json)",
+    )
+    export.add_argument(
+        "--top", type=positive, default=1, help="configurations to compare (default: 1)"
+    )
+    export.add_argument(
+        "--seeds",
+        type=not_negative,
+        default=0,
+        help="fresh seeds to train each again on, on the search's own split, here and now; 0 takes "
+        "the trials' own values (default: 0)",
+    )
+    export.add_argument(
+        "--data-dir", type=Path, help="folder of the idx files, for --seeds (default: found)"
+    )
     export.add_argument("--force", action="store_true", help="overwrite a file that is no export")
     dashboard = commands.add_parser("dashboard", help="serve optuna-dashboard on 127.0.0.1")
     dashboard.add_argument(
@@ -71,7 +97,16 @@ def _run(options: argparse.Namespace) -> int:
         case "status":
             return commands.status(options.storage, options.study, as_json=options.json)
         case "export":
-            return commands.export(options.storage, options.study, options.out, options.force)
+            return commands.export(
+                options.storage,
+                options.study,
+                options.out,
+                options.force,
+                form=options.format,
+                top=options.top,
+                seeds=options.seeds,
+                data_dir=options.data_dir,
+            )
         case "dashboard":
             return commands.dashboard(
                 options.storage, options.study, options.port, writable=options.writable

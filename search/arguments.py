@@ -96,3 +96,19 @@ def without_password(storage: str) -> str:
             f"it into ~/.pgpass, or the whole URL into ${STORAGE_VARIABLE}"
         )
     return storage
+
+
+def positive(text: str) -> int:
+    """An argument type: a whole number from 1 to 1000."""
+    return _whole(text, 1)
+
+
+def not_negative(text: str) -> int:
+    """An argument type: a whole number from 0 to 1000."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or not least <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to 1000")
+    return int(text)

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import optuna
 
+from fmnist_models.files import make_folder
 from search import export as exporting
 from search.drivers import drivers_as_json, drivers_of
 from search.errors import UsageError
+from search.evidence import evidence_lines, gather
+from search.formats import format_of
 from search.summary import summarize, summary_lines
 from search.text import percent
 from storage import Database, open_database
@@ -43,15 +46,53 @@ def status(storage: str, study: str | None, *, as_json: bool) -> int:
     return 0
 
 
-def export(storage: str, study: str, path: Path, force: bool) -> int:
-    """Write the best configuration of a study to `path`; exit status 0."""
+def export(
+    storage: str,
+    study: str,
+    path: Path,
+    force: bool,
+    *,
+    form: str | None = None,
+    top: int = 1,
+    seeds: int = 0,
+    data_dir: Path | None = None,
+) -> int:
+    """Write the best configuration of a study to `path`; exit status 0.
+
+    With `seeds` the `top` configurations are trained again on so many fresh seeds first.
+    """
+    chosen = format_of(path, form)
+    if top > 1 and not seeds:
+        raise UsageError(f"--top {top} needs fresh seeds to compare by: give --seeds 3, say")
     with open_database(storage, create=False) as database:
-        summary = exporting.export(database, load_study(database, study), path, force=force)
+        found = load_study(database, study)
+        exporting.check_place(path, force)
+        evidence = None
+        runs = path.with_name(f".{path.name}.runs")
+        if seeds:
+            make_folder(path.parent)
+            evidence = gather(
+                database, found, top=top, seeds=seeds, data_dir=data_dir, runs=runs, say=_say
+            )
+        summary = exporting.export(
+            database, found, path, force=force, evidence=evidence, form=chosen
+        )
+        runs.unlink(missing_ok=True)
     best = summary.best
     assert best is not None
-    print(f"{path}: trial {best.number}, validation accuracy {percent(best.validation_accuracy)}")
-    print(f"Next: python -m fmnist_models train {path} --out models/{study}")
+    if evidence:
+        print("\n".join(evidence_lines(evidence)))
+        print(f"Written: {path}")
+    else:
+        accuracy = percent(best.validation_accuracy)
+        print(f"{path}: trial {best.number}, validation accuracy {accuracy}")
+    if chosen != "python":
+        print(f"Next: python -m fmnist_models train {path} --out models/{study}")
     return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def dashboard(storage: str, study: str | None, port: int, *, writable: bool) -> int:

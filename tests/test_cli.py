@@ -27,13 +27,22 @@ RUN_SEARCH = {
 }
 COMMANDS = {
     "status": {"--help", "--study", "--storage", "--json"},
-    "export": {"--help", "--study", "--storage", "--out", "--force"},
+    "export": {
+        *("--help", "--study", "--storage", "--out", "--force"),
+        *("--format", "--top", "--seeds", "--data-dir"),
+    },
     "dashboard": {"--help", "--study", "--storage", "--port", "--writable"},
 }
 
 MODELS = {
-    "train": {"--help", "--out", "--epochs", "--seed", "--force", "--data-dir", "--device"},
-    "evaluate": {"--help", "--data-dir", "--device"},
+    "train": {
+        *("--help", "--out", "--epochs", "--seed", "--force", "--data-dir", "--device"),
+        *("--seeds", "--max-minutes", "--no-test", "--no-report"),
+    },
+    "evaluate": {"--help", "--data-dir", "--device", "--json", "--no-report"},
+    "predict": {"--help", "--invert", "--json", "--device"},
+    "export-onnx": {"--help", "--out", "--force", "--data-dir"},
+    "ensemble": {"--help", "--out", "--flip", "--shift", "--chosen-before-test", "--force"},
 }
 
 

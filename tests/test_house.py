@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 # Room: the rooms and the heavy libraries that it may import.
 TABLE = {
-    "fmnist_models": ({"fmnist_models"}, {"torch", "torchvision"}),
+    "fmnist_models": ({"fmnist_models"}, {"torch", "torchvision", "rich"}),
     "spaces": ({"spaces", "fmnist_models"}, {"optuna"}),
     "storage": ({"storage"}, {"sqlalchemy", "alembic", "optuna", "psycopg"}),
     "search": (

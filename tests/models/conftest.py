@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,9 @@ from fmnist_models.config import (
     TrialConfig,
 )
 from fmnist_models.data import Dataset, load_search_data, load_test_data, load_training_data
+from fmnist_models.engine import Trainer
 from fmnist_models.fetch import find_data
+from fmnist_models.folder import Header, ModelMetrics, save_metrics, save_model
 from fmnist_models.quick import QuickConfig
 
 MakeConfig = Callable[..., TrialConfig]
@@ -87,3 +90,39 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_idx(path: Path, values: NDArray[Any]) -> None:
     header = bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape)
     path.write_bytes(header + values.astype(np.uint8).tobytes())
+
+
+@pytest.fixture(scope="session")
+def trained(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small model of Fashion-MNIST, trained on 3,000 images; not to be changed."""
+    config = TrialConfig(
+        model=QuickConfig(width=8, depth=1),
+        optimizer=SgdConfig(lr=0.1),
+        batch_size=64,
+        epochs=4,
+    )
+    trainer = Trainer(config, data, device="cpu", precision="fp32")
+    epochs = [
+        e.model_copy(update={"val_loss": None, "val_accuracy": None}) for e in trainer.epochs()
+    ]
+    folder = tmp_path_factory.mktemp("models") / "small"
+    folder.mkdir()
+    save_model(folder, trainer.averaged_model, config, Header.of(data))
+    save_metrics(
+        folder,
+        ModelMetrics(
+            train_images=len(data.train),
+            train_seconds=sum(e.seconds for e in epochs),
+            data=data.name,
+            data_digest=data.digest,
+            environment={"device": "cpu", "device_name": "a processor", "precision": "fp32"},
+            epochs=epochs,
+        ),
+    )
+    return folder
+
+
+@pytest.fixture
+def model(trained: Path, tmp_path: Path) -> Path:
+    """A copy of `trained` to do anything with."""
+    return Path(shutil.copytree(trained, tmp_path / "model"))

@@ -23,7 +23,7 @@ from fmnist_models.config import (
 from fmnist_models.data import Dataset
 from fmnist_models.errors import ConfigError
 from fmnist_models.families import FAMILIES, get_family
-from fmnist_models.folder import Header, load_model, save_model
+from fmnist_models.folder import Header, load_network, save_model
 from fmnist_models.losses import CosineHead, build_network, training_loss, with_margin
 from tests.models.unbroken import assert_a_break_changes_nothing, new_run
 
@@ -136,7 +136,7 @@ def test_a_model_folder_brings_the_head_back(
     config = everything_on(loss=ArcFaceConfig(scale=9.0))
     model = build_network(config, 10).eval()
     save_model(tmp_path, model, config, Header.of(few))
-    loaded, _ = load_model(tmp_path, "cpu")
+    loaded, _ = load_network(tmp_path, "cpu")
     images = few.train.images[:4].float() / 255
     assert torch.equal(loaded(images), model(images))
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +16,10 @@ from fmnist_models.__main__ import main
 from fmnist_models.config import SgdConfig, TrialConfig
 from fmnist_models.errors import OutputError
 from fmnist_models.files import load_checkpoint
+from fmnist_models.folder import WEIGHTS, clear
 from fmnist_models.quick import QuickConfig
 from fmnist_models.train import CHECKPOINT, train
+from tests.conftest import ROOT
 
 CONFIG = TrialConfig(
     model=QuickConfig(width=4, depth=1, dropout=0.2),
@@ -75,6 +80,7 @@ def test_a_broken_run_goes_on_to_the_same_weights(
     kept, again = (load_file(folder / "model.safetensors") for folder in (whole, tmp_path))
     assert kept.keys() == again.keys()
     assert all(kept[name].equal(again[name]) for name in kept)
+    assert (tmp_path / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
     assert len(json.loads((tmp_path / "metrics.json").read_text())["epochs"]) == 3
 
 
@@ -88,6 +94,21 @@ def test_a_damaged_checkpoint_is_never_used(tiny_folder: Path, tmp_path: Path) -
         assert load_checkpoint(path) is None
     path.write_bytes(content[:-1])
     assert load_checkpoint(path) is None
+
+
+@pytest.mark.parametrize("name", ["README.md", "report.html", "pictures", "model.onnx"])
+def test_what_has_only_the_name_of_one_of_our_files_is_kept(
+    tiny_folder: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    if name == "pictures":
+        path.mkdir()
+        path /= "confusion-matrix.png"
+    path.write_text("mine")
+    with pytest.raises(OutputError, match="holds something else"):
+        run(tmp_path, tiny_folder)
+    assert path.read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "config.json", CHECKPOINT])
@@ -105,6 +126,39 @@ def test_a_folder_with_something_else_is_refused_until_forced(
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
     train(wanted, tmp_path, data_dir=tiny_folder, device="cpu", force=True, say=len)
     assert readings(tmp_path) == 1
+
+
+WITHOUT = """
+import sys
+sys.modules.update(dict.fromkeys(("ray", "optuna", "sqlalchemy", "alembic", "search", "spaces")))
+from fmnist_models.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.timeout(180)
+def test_training_needs_nothing_of_the_search(tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(CONFIG.model_dump_json())
+    command = [sys.executable, "-c", WITHOUT, "train", "config.json", "--out", "out"]
+    done = subprocess.run(
+        [*command, "--data-dir", str(tiny_folder)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_force_leaves_what_is_not_ours(tiny_folder: Path, tmp_path: Path) -> None:
+    run(tmp_path, tiny_folder)
+    for name in ("README.md", "events/mine.txt", "pictures/mine.txt", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    clear(tmp_path)
+    kept = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert kept == {"README.md", "events/mine.txt", "pictures/mine.txt", "notes.txt"}
 
 
 def test_force_removes_the_old_model_before_it_begins(

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from fmnist_models.__main__ import main
 from fmnist_models.errors import OutOfMemoryError
 from fmnist_models.families import FAMILIES
+from fmnist_models.folder import WEIGHTS
 from fmnist_models.train import CHECKPOINT, train
 from tests.conftest import ROOT
 from tests.faulty import ENTRY, faulty
@@ -42,6 +43,7 @@ def test_killed_before_any_change_to_the_disk_the_rerun_makes_the_same_model(
         assert {p.name for p in folder.iterdir()} == FILES, moments[number - 1]
         weights = load_file(folder / "model.safetensors")
         assert all(weights[name].equal(expected[name]) for name in expected), moments[number - 1]
+        assert (folder / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
         metrics = json.loads((folder / "metrics.json").read_text())
         assert len(metrics["test_readings"]) == 1
         assert [epoch["epoch"] for epoch in metrics["epochs"]] == [1, 2]
