@@ -10,9 +10,9 @@ from search.encoding import Encoding
 from search.gaussian_process import GaussianProcess
 
 Array = NDArray[np.float64]
-RANDOM, NEIGHBOURS, BEST = 300, 40, 6
+RANDOM, NEIGHBOURS, BEST = 200, 20, 6
 """Candidates: at random, and around each of so many of the best trials."""
-ROUNDS, CHILDREN = 3, 120
+ROUNDS, CHILDREN = 2, 100
 """Times that the best candidates are moved on, and how many neighbours of theirs are looked at."""
 WIDTHS, RATES = (0.3, 0.1, 0.03, 0.01), (1.0, 2.0, 4.0)
 """How far values move, in parts of their range, and how many of them at once."""
@@ -26,7 +26,7 @@ def maximize(
     rng: np.random.RandomState,
 ) -> Array:
     """The best point found, (names,); `known` (n, names) were tried and encode as `inputs`."""
-    means, _ = process.predict(inputs)
+    means = process.mean(inputs)
     incumbent = float(means.max())
     best = known[np.argsort(-means, kind="stable")[:BEST]]
     points = np.concatenate(
@@ -39,7 +39,8 @@ def maximize(
         points = np.concatenate([points[order], children])
         new = _gains(process, encoding, children, incumbent)
         gains = np.concatenate([gains[order], new])
-    return points[int(np.argmax(gains))]
+    best_point: Array = points[int(np.argmax(gains))]
+    return best_point
 
 
 def log_expected_improvement(scaled: Array) -> Array:
@@ -60,9 +61,7 @@ def _gains(process: GaussianProcess, encoding: Encoding, points: Array, incumben
     return log_expected_improvement((means - incumbent) / deviations) + np.log(deviations)
 
 
-def _neighbours(
-    encoding: Encoding, points: Array, count: int, rng: np.random.RandomState
-) -> Array:
+def _neighbours(encoding: Encoding, points: Array, count: int, rng: np.random.RandomState) -> Array:
     """So many neighbours of the points, near and far, in turns."""
     turns = np.arange(count)
     widths = np.array(WIDTHS)[turns % len(WIDTHS)]

@@ -18,18 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.acquisition import maximize
-from search.curves import Observations, milestones, observe, squashed
+from search.curves import squashed
 from search.encoding import Encoding, Numeric, nearest, value_at
 from search.gaussian_process import Data, GaussianProcess, Kernel, fit
+from search.history import History
 
 Array = NDArray[np.float64]
 REFIT_GROWTH = 1.2
 """The kernel is fitted anew when there are so many times the observations of last time."""
-MOST_FITTED, MOST_KNOWN = 160, 500
+MOST_FITTED, MOST_KNOWN = 128, 256
 """So many observations the kernel is fitted to, and so many the posterior knows."""
 MOST_REMEMBERED = 256
 
@@ -43,6 +44,7 @@ class CurveSampler(BaseSampler):
         self._design = int(self._rng.randint(2**31))
         self._fitted: tuple[int, Kernel] | None = None
         self._wanted: dict[int, Mapping[str, Any]] = {}
+        self._history = History()
 
     def reseed_rng(self) -> None:
         """As Optuna asks of samplers that are shared by threads."""
@@ -53,10 +55,8 @@ class CurveSampler(BaseSampler):
     ) -> dict[str, BaseDistribution]:
         """All parameters that trials have had, at their widest; none as long as it draws."""
         self._raise_error_if_multi_objective(study)
-        known = [t for t in _trials(study) if t.params and _curve(t)]
-        if len(known) < self.n_startup_trials:
-            return {}
-        return Encoding([(t.distributions, t.params) for t in known]).space
+        past = self._history.read(study, trial.number)
+        return dict(past.table.space) if past.with_values >= self.n_startup_trials else {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -65,7 +65,8 @@ class CurveSampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         if not search_space:
             return {}
-        wanted = self._best_candidate(study, trial)
+        found = self._best_candidate(study, trial)
+        wanted = {name: value for name, value in found.items() if name in search_space}
         self._wanted[trial.number] = wanted
         while len(self._wanted) > MOST_REMEMBERED:
             self._wanted.pop(next(iter(self._wanted)))
@@ -97,17 +98,17 @@ class CurveSampler(BaseSampler):
         self._wanted.pop(trial.number, None)
 
     def _best_candidate(self, study: Study, asking: FrozenTrial) -> dict[str, Any]:
-        trials = [t for t in _trials(study) if t.params and t.number != asking.number]
-        encoding = Encoding([(t.distributions, t.params) for t in trials])
+        past = self._history.read(study, asking.number)
+        encoding, seen = past.encoding(), past.observations()
         inputs = encoding.encode(encoding.points)
-        seen = _observations(trials, study.direction)
         if not len(seen.values) or not inputs.shape[1]:
             return encoding.params(encoding.draw(1, self._rng)[0])
         data = Data(inputs[seen.curves], seen.shortfalls, squashed(seen.values), seen.curves)
         kernel = self._kernel(data, encoding)
         data = data.take(self._part(data, MOST_KNOWN))
-        running = np.array([t.state == TrialState.RUNNING for t in trials])
-        process = GaussianProcess(_believed(data, kernel, inputs[running]), kernel)
+        process = GaussianProcess(data, kernel)
+        if past.running.any():
+            process.believe(inputs[past.running])
         known = np.unique(data.trials)
         return encoding.params(
             maximize(process, encoding, encoding.points[known], inputs[known], self._rng)
@@ -131,38 +132,3 @@ class CurveSampler(BaseSampler):
             return order
         others = self._rng.permutation(order[most // 2 :])
         return np.concatenate([order[: most // 2], others[: most - most // 2]])
-
-
-def _trials(study: Study) -> list[FrozenTrial]:
-    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    return study._get_trials(deepcopy=False, states=states, use_cache=True)
-
-
-def _curve(trial: FrozenTrial) -> dict[int, float]:
-    """The finite values of a trial by epoch; one that reported none has its value at epoch 1."""
-    curve = {e: v for e, v in trial.intermediate_values.items() if e > 0 and np.isfinite(v)}
-    complete = trial.state == TrialState.COMPLETE and trial.value is not None
-    if not curve and complete and np.isfinite(trial.value):
-        curve[1] = trial.value
-    return curve
-
-
-def _observations(trials: Sequence[FrozenTrial], direction: StudyDirection) -> Observations:
-    """The curves at the milestones, larger is better."""
-    sign = -1.0 if direction == StudyDirection.MINIMIZE else 1.0
-    curves = [{e: sign * v for e, v in _curve(trial).items()} for trial in trials]
-    ends = [max(c) for c, t in zip(curves, trials, strict=True) if c and t.state.is_finished()]
-    return observe(curves, milestones(ends or [max(c) for c in curves if c] or [1]))
-
-
-def _believed(data: Data, kernel: Kernel, running: Array) -> Data:
-    """The data with each running trial (m, d) ending at the mean that it is predicted."""
-    if not len(running):
-        return data
-    means, _ = GaussianProcess(data, kernel).predict(running)
-    return Data(
-        np.concatenate([data.inputs, running]),
-        np.concatenate([data.shortfalls, np.zeros(len(running))]),
-        np.concatenate([data.targets, means]),
-        np.concatenate([data.trials, -1 - np.arange(len(running))]),
-    )

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
+from math import log
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,6 @@ from optuna.distributions import (
 
 Array = NDArray[np.float64]
 Params = dict[str, Any]
-Seen = Sequence[tuple[Mapping[str, BaseDistribution], Mapping[str, Any]]]
 Numeric = FloatDistribution | IntDistribution
 ABSENT = 0.5
 """Where a numeric parameter stands, for distances, that a trial does not have."""
@@ -32,27 +33,40 @@ APART = 0.5**0.5
 MOST_GROUPS = 24
 
 
+class Table:
+    """What trials had, each taken in once: by trial, and on the scale that a range lies on."""
+
+    def __init__(self) -> None:
+        self.space: dict[str, BaseDistribution] = {}
+        self.rows: dict[int, dict[str, float]] = {}
+
+    def take_in(
+        self, trial: int, distributions: Mapping[str, BaseDistribution], params: Mapping[str, Any]
+    ) -> None:
+        """Keep a trial's parameters, in place of what was kept of it before."""
+        for name, distribution in distributions.items():
+            self.space[name] = _wider(self.space.get(name), distribution)
+        self.rows[trial] = {
+            name: _raw(distributions[name], value) for name, value in params.items()
+        }
+
+
 class Encoding:
     """The names of a space, those first that most trials have, and its points.
 
-    `seen` are distributions and parameters of trials; `points` (n, names) are these as points.
+    `points` (n, names) are those of `trials`, which are in the table.
     """
 
-    def __init__(self, seen: Seen) -> None:
-        self.space: dict[str, BaseDistribution] = {}
-        counts: Counter[str] = Counter()
-        for distributions, params in seen:
-            counts.update(params)
-            for name, distribution in distributions.items():
-                known = self.space.get(name)
-                if known is not distribution:
-                    self.space[name] = _wider(known, distribution)
-        self.names = sorted(self.space, key=lambda name: (-counts[name], name))
-        self._places = {name: i for i, name in enumerate(self.names)}
-        self.points = np.full((len(seen), len(self.names)), np.nan)
-        for row, (_, params) in zip(self.points, seen, strict=True):
-            for name, value in params.items():
-                row[self._places[name]] = place(self.space[name], value)
+    def __init__(self, table: Table, trials: Sequence[int]) -> None:
+        rows = [table.rows[trial] for trial in trials]
+        counts = Counter(name for row in rows for name in row)
+        self.names = sorted(counts, key=lambda name: (-counts[name], name))
+        self.space = {name: table.space[name] for name in self.names}
+        raw = [[row.get(name, np.nan) for name in self.names] for row in rows]
+        self.points = np.array(raw).reshape(len(rows), len(self.names))
+        for i, distribution in enumerate(self.space.values()):
+            if isinstance(distribution, Numeric):
+                self.points[:, i] = _between(distribution, self.points[:, i])
         self._never = self._learn_conditions()
 
     def _learn_conditions(self) -> dict[int, Array]:
@@ -102,7 +116,9 @@ class Encoding:
         """Points (count, names) at random, uniformly over each distribution."""
         return self._applied(self._anything(count, rng))
 
-    def mutate(self, points: Array, widths: Array, rates: Array, rng: np.random.RandomState) -> Array:
+    def mutate(
+        self, points: Array, widths: Array, rates: Array, rng: np.random.RandomState
+    ) -> Array:
         """A neighbour of each point: about `rates` (m,) of its values change, by `widths` (m,).
 
         Widths are standard deviations, in parts of a range; choices change to any.
@@ -144,7 +160,9 @@ class Encoding:
                 low, high, step = distribution.low, distribution.high, distribution.step
                 values = _scaled(distribution, points[:, i])
                 values = np.clip(low + np.round((values - low) / step) * step, low, high)
-                points[:, i] = _unscaled(distribution, values)
+                points[:, i] = _between(
+                    distribution, np.log(values) if distribution.log else values
+                )
         return points
 
     def _applied(self, points: Array) -> Array:
@@ -158,21 +176,27 @@ class Encoding:
 
 def _wider(known: BaseDistribution | None, other: BaseDistribution) -> BaseDistribution:
     """The distribution that spans both; of categorical ones, which must be equal, the first."""
-    for kind in (FloatDistribution, IntDistribution):
-        if isinstance(known, kind) and isinstance(other, kind):
-            if known.low <= other.low and other.high <= known.high:
-                return known
-            low, high = min(known.low, other.low), max(known.high, other.high)
-            return kind(low, high, log=known.log, step=known.step)
-    return other if known is None else known
+    if not isinstance(known, Numeric) or not isinstance(other, Numeric):
+        return other if known is None else known
+    if known.low <= other.low and other.high <= known.high:
+        return known
+    wider = copy(known)
+    wider.low, wider.high = min(known.low, other.low), max(known.high, other.high)
+    return wider
 
 
-def place(distribution: BaseDistribution, value: Any) -> float:
-    """Where a value stands in a point: the index of a choice, or from 0 to 1 between the bounds."""
+def _raw(distribution: BaseDistribution, value: Any) -> float:
+    """The index of a choice, or a number, its logarithm where the range is logarithmic."""
     if isinstance(distribution, CategoricalDistribution):
         return float(distribution.to_internal_repr(value))
     assert isinstance(distribution, Numeric)
-    return float(_unscaled(distribution, np.float64(value)))
+    return log(value) if distribution.log else float(value)
+
+
+def _between(distribution: Numeric, raw: Any) -> Any:
+    """Places from 0 to 1 between the bounds of what `_raw` gave back."""
+    low, high = _raw(distribution, distribution.low), _raw(distribution, distribution.high)
+    return raw * 0 + ABSENT if high <= low else (raw - low) / (high - low)
 
 
 def value_at(distribution: BaseDistribution, at: float) -> Any:
@@ -193,14 +217,6 @@ def nearest(distribution: Numeric, value: float) -> Any:
 
 
 def _scaled(distribution: Numeric, places: Any) -> Any:
+    """The numbers at places from 0 to 1."""
     low, high = distribution.low, distribution.high
     return low * (high / low) ** places if distribution.log else low + (high - low) * places
-
-
-def _unscaled(distribution: Numeric, values: Any) -> Any:
-    low, high = distribution.low, distribution.high
-    if high <= low:
-        return values * 0 + ABSENT
-    if distribution.log:
-        return np.log(values / low) / np.log(high / low)
-    return (values - low) / (high - low)

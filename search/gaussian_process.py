@@ -48,9 +48,7 @@ class Data:
 
     def take(self, rows: Indices) -> Data:
         """These rows only."""
-        return Data(
-            self.inputs[rows], self.shortfalls[rows], self.targets[rows], self.trials[rows]
-        )
+        return Data(self.inputs[rows], self.shortfalls[rows], self.targets[rows], self.trials[rows])
 
 
 @dataclass(frozen=True)
@@ -93,13 +91,38 @@ class GaussianProcess:
         )
         self._weights = cho_solve((self._factor, True), data.targets)
 
+    def mean(self, inputs: Array) -> Array:
+        """Mean (m,) of the last value at `inputs` (m, d)."""
+        values: Array = self._cross(inputs) @ self._weights
+        return values
+
     def predict(self, inputs: Array) -> tuple[Array, Array]:
         """Mean and standard deviation (m,) of the last value at `inputs` (m, d), without noise."""
-        signal = self.kernel.variances[0]
-        cross = signal * _matern(_distances(self.kernel.shrunk(inputs), self._inputs))
+        signal, cross = self.kernel.variances[0], self._cross(inputs)
         half = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
         variance = signal - np.einsum("nm,nm->m", half, half)
         return cross @ self._weights, np.sqrt(np.maximum(variance, 1e-10))
+
+    def believe(self, inputs: Array) -> None:
+        """Take last values at `inputs` (m, d) to be known, and to be the means.
+
+        So the means stay as they are, and only deviations shrink.
+        """
+        signal, _, _, noise = self.kernel.variances
+        points = self.kernel.shrunk(inputs)
+        half = solve_triangular(self._factor, self._cross(inputs).T, lower=True)
+        own = signal * _matern(_distances(points, points)) - half.T @ half
+        own[np.diag_indices(len(own))] += noise + JITTER
+        corner = np.zeros((len(half), len(own)))
+        self._factor = np.block([[self._factor, corner], [half.T, np.linalg.cholesky(own)]])
+        self._inputs = np.concatenate([self._inputs, points])
+        self._weights = np.concatenate([self._weights, np.zeros(len(own))])
+
+    def _cross(self, inputs: Array) -> Array:
+        """Covariances (m, n) of last values at `inputs` with what is known."""
+        distances = _distances(self.kernel.shrunk(inputs), self._inputs)
+        values: Array = self.kernel.variances[0] * _matern(distances)
+        return values
 
 
 def fit(data: Data, start: Kernel) -> Kernel:
@@ -167,13 +190,15 @@ def _group_squares(inputs: Array, groups: Indices) -> Array:
         columns = inputs[:, groups == group]
         norms = (columns**2).sum(1)
         squares[:, :, group] = norms[:, None] + norms[None, :] - 2 * columns @ columns.T
-    return np.maximum(squares, 0.0, out=squares)
+    np.maximum(squares, 0.0, out=squares)
+    return squares
 
 
 def _distances(left: Array, right: Array) -> Array:
     """Euclidean distances (n, m) between the rows of (n, d) and (m, d)."""
     squares = (left**2).sum(1)[:, None] + (right**2).sum(1)[None, :] - 2 * left @ right.T
-    return np.sqrt(np.maximum(squares, 0.0, out=squares), out=squares)
+    distances: Array = np.sqrt(np.maximum(squares, 0.0))
+    return distances
 
 
 def _matern(distances: Array) -> Array:
@@ -183,16 +208,18 @@ def _matern(distances: Array) -> Array:
 
 
 def _same_trial(data: Data) -> Array:
-    return np.equal(data.trials[:, None], data.trials[None, :]).astype(np.float64)
+    same: Array = np.equal.outer(data.trials, data.trials).astype(np.float64)
+    return same
 
 
 def _products(data: Data) -> Array:
-    return np.outer(data.shortfalls, data.shortfalls)
+    products: Array = np.outer(data.shortfalls, data.shortfalls)
+    return products
 
 
 def _covariance(smooth: Array, same: Array, products: Array, variances: Array) -> Array:
     signal, drift, wobble, noise = variances
-    covariance = smooth * (signal + drift * products) + wobble * same * products
+    covariance: Array = smooth * (signal + drift * products) + wobble * same * products
     covariance[np.diag_indices(len(smooth))] += noise + JITTER
     return covariance
 
