@@ -62,8 +62,10 @@ class Encoding:
         counts = Counter(name for row in rows for name in row)
         self.names = sorted(counts, key=lambda name: (-counts[name], name))
         self.space = {name: table.space[name] for name in self.names}
-        raw = [[row.get(name, np.nan) for name in self.names] for row in rows]
-        self.points = np.array(raw).reshape(len(rows), len(self.names))
+        self.points = np.full((len(rows), len(self.names)), np.nan)
+        places = {name: i for i, name in enumerate(self.names)}
+        for point, row in zip(self.points, rows, strict=True):
+            point[[places[name] for name in row]] = list(row.values())
         for i, distribution in enumerate(self.space.values()):
             if isinstance(distribution, Numeric):
                 self.points[:, i] = _between(distribution, self.points[:, i])

@@ -1,4 +1,4 @@
-"""Which of Optuna's samplers a name stands for, set up to work beside early stopping."""
+"""Which sampler a name stands for, ours or Optuna's, set up to work beside early stopping."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from optuna.samplers import (
     TPESampler,
 )
 
+from search.curve_sampler import CurveSampler
+
 STARTUP_TRIALS = 10
 
 
@@ -28,6 +30,8 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         match name:
+            case "curves":
+                return CurveSampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
             case "tpe":
                 return TPESampler(multivariate=False, n_startup_trials=STARTUP_TRIALS, seed=seed)
             case "gp":

@@ -14,7 +14,7 @@ from fmnist_models.families import known
 from search.errors import UsageError
 from spaces import SPACES
 
-SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random"]
+SamplerName = Literal["curves", "tpe", "gp", "cmaes", "qmc", "random"]
 SchedulerName = Literal["asha", "hyperband", "median", "fifo"]
 SAMPLERS: tuple[str, ...] = get_args(SamplerName)
 SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
