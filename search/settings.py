@@ -15,7 +15,7 @@ from search.errors import UsageError
 from spaces import SPACES
 
 SamplerName = Literal["curves", "tpe", "gp", "cmaes", "qmc", "random"]
-SchedulerName = Literal["asha", "hyperband", "median", "fifo"]
+SchedulerName = Literal["asha", "quota", "hyperband", "median", "fifo"]
 SAMPLERS: tuple[str, ...] = get_args(SamplerName)
 SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
 DEFAULT_STORAGE = "sqlite:///fmnist_search.db"
