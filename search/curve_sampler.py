@@ -30,7 +30,7 @@ from search.history import History
 Array = NDArray[np.float64]
 REFIT_GROWTH = 1.2
 """The kernel is fitted anew when there are so many times the observations of last time."""
-MOST_FITTED, MOST_KNOWN = 128, 256
+MOST_FITTED, MOST_KNOWN = 128, 200
 """So many observations the kernel is fitted to, and so many the posterior knows."""
 MOST_REMEMBERED = 256
 
@@ -55,8 +55,11 @@ class CurveSampler(BaseSampler):
     ) -> dict[str, BaseDistribution]:
         """All parameters that trials have had, at their widest; none as long as it draws."""
         self._raise_error_if_multi_objective(study)
-        past = self._history.read(study, trial.number)
-        return dict(past.table.space) if past.with_values >= self.n_startup_trials else {}
+        if not self._history.knows(study, self.n_startup_trials):
+            past = self._history.read(study, trial.number)
+            if past.with_values < self.n_startup_trials:
+                return {}
+        return dict(self._history.table.space)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -65,12 +68,10 @@ class CurveSampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         if not search_space:
             return {}
-        found = self._best_candidate(study, trial)
-        wanted = {name: value for name, value in found.items() if name in search_space}
-        self._wanted[trial.number] = wanted
+        wanted = self._wanted[trial.number] = self._best_candidate(study, trial)
         while len(self._wanted) > MOST_REMEMBERED:
             self._wanted.pop(next(iter(self._wanted)))
-        return wanted
+        return {name: value for name, value in wanted.items() if name in search_space}
 
     def sample_independent(
         self,

@@ -48,15 +48,24 @@ class Past:
 
 
 class History:
-    """Reads studies, one at a time, and remembers the finished trials of the last."""
+    """Reads studies, one at a time, and remembers the finished trials of the last.
+
+    `table` holds the parameters of all trials read.
+    """
 
     def __init__(self) -> None:
         self._forget(None)
 
     def _forget(self, study: tuple[int, str] | None) -> None:
         self._study = study
-        self._table = Table()
+        self.table = Table()
         self._curves: dict[int, Curve] = {}
+
+    def knows(self, study: Study, most: int) -> bool:
+        """Whether so many finished trials of this study, with values, were read before."""
+        return self._study == (study._study_id, study.study_name) and (
+            sum(map(bool, self._curves.values())) >= most
+        )
 
     def read(self, study: Study, asking: int) -> Past:
         """What is known when trial number `asking` wants parameters, which is left out."""
@@ -71,13 +80,13 @@ class History:
         curves = [self._take_in(trial, sign) for trial in trials]
         running = np.array([trial.state == TrialState.RUNNING for trial in trials], dtype=bool)
         ends = [max(c) for c, runs in zip(curves, running, strict=True) if c and not runs]
-        return Past(self._table, [trial.number for trial in trials], curves, running, ends)
+        return Past(self.table, [trial.number for trial in trials], curves, running, ends)
 
     def _take_in(self, trial: FrozenTrial, sign: float) -> Curve:
         known = self._curves.get(trial.number)
         if known is not None:
             return known
-        self._table.take_in(trial.number, trial.distributions, trial.params)
+        self.table.take_in(trial.number, trial.distributions, trial.params)
         curve = {epoch: sign * value for epoch, value in _curve(trial).items()}
         if trial.state.is_finished():
             self._curves[trial.number] = curve
