@@ -98,11 +98,11 @@ def test_a_conditional_space_is_asked_for_what_belongs_together() -> None:
 def test_real_spaces_are_sampled(name: str) -> None:
     """Failed, pruned, running and complete trials, and known-good points, in one study."""
     space, context = get_space(name), SpaceContext(epochs=9)
-    study = optuna.create_study(direction="maximize", sampler=CurveSampler(seed=0))
+    study = optuna.create_study(direction="maximize", sampler=CurveSampler(6, seed=0))
     for point in list(space.points.values())[:3]:
         study.enqueue_trial(dict(point))
     rng = np.random.RandomState(0)
-    for number in range(30):
+    for number in range(20):
         trial = study.ask()
         space.suggest(trial, context)
         if number % 7 == 6:
