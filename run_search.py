@@ -59,9 +59,17 @@ def _add_search_options(parser: Parser) -> None:
     group.add_argument(
         "--reduction-factor", type=int, default=3, help="one in so many passes a rung (default: 3)"
     )
-    group.add_argument("--sampler", default="tpe", help=f"{', '.join(SAMPLERS)} (default: tpe)")
     group.add_argument(
-        "--scheduler", default="asha", help=f"{', '.join(SCHEDULERS)} (default: asha)"
+        "--sampler",
+        default="tpe",
+        help=f"{', '.join(SAMPLERS)}; curves is a Gaussian process over the learning curves of "
+        "all trials (default: tpe)",
+    )
+    group.add_argument(
+        "--scheduler",
+        default="asha",
+        help=f"{', '.join(SCHEDULERS)}; quota is asha that lets only so many trials pass a rung "
+        "(default: asha)",
     )
     group.add_argument("--seed", type=int, default=0, help="of sampler and training (default: 0)")
     group.add_argument(

@@ -1,51 +1,87 @@
-"""What a trial would have reached: values of stopped trials brought to the last epoch.
+"""Learning curves of trials as observations of one function: how good a configuration gets.
 
-A trial that was stopped at epoch e has no last value. It is given its value at e and what trials
-that went on gained from there on, in the median, from milestone to milestone. How far those gains
-lay apart is how little is known of it: a variance, for a model that takes one.
+A trial that was stopped at epoch e has no last value. Its value at e is moved by what trials that
+went on gained from there, in the median, from milestone to milestone; the Gaussian process does the
+rest. Milestones are the epochs at which trials ended: with successive halving its rungs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
 Curve = Mapping[int, float]
-"""Values by epoch, counted from 1."""
+"""Finite values by epoch, counted from 1; larger is better."""
 FEWEST = 3
 """So many trials make a median."""
-TO_DEVIATION = 1.4826
-"""From the median absolute deviation to the standard deviation of a normal distribution."""
+MOST_MILESTONES = 6
 
 
-def last_values(curves: Sequence[Curve]) -> tuple[Array, Array]:
-    """For each curve the value to be expected at the last epoch of all, and its variance: (n,).
+@dataclass(frozen=True)
+class Observations:
+    """One a curve and milestone that it passed: which curve, value, shortfall: (n,) each.
 
-    Curves have one value at least. Where too few went on to tell, the gain counts as none.
+    Values are moved to the last milestone; a shortfall is 0 there and 1 at the first of all, along
+    the logarithm of the epoch.
     """
-    milestones = sorted({max(curve) for curve in curves})
-    gains = {start: _gain(curves, start, end) for start, end in _pairs(milestones)}
-    values, variances = np.empty(len(curves)), np.zeros(len(curves))
-    for i, curve in enumerate(curves):
-        last = max(curve)
-        passed = [gain for start, gain in gains.items() if start >= last]
-        values[i] = curve[last] + sum(gain for gain, _ in passed)
-        variances[i] = sum(variance for _, variance in passed)
-    return values, variances
+
+    curves: Indices
+    values: Array
+    shortfalls: Array
 
 
-def _pairs(milestones: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(milestones[:-1], milestones[1:], strict=True))
+def milestones(ends: Sequence[int]) -> list[int]:
+    """Of the epochs at which trials ended, at most `MOST_MILESTONES`, ascending, the last included.
+
+    Where there are more, as with rules that stop anywhere, those nearest to a geometric series.
+    """
+    found = sorted(set(ends))
+    if len(found) <= MOST_MILESTONES:
+        return found
+    wanted = np.geomspace(found[0], found[-1], MOST_MILESTONES)
+    return sorted({min(found, key=lambda epoch: abs(np.log(epoch / w))) for w in wanted})
 
 
-def _gain(curves: Sequence[Curve], start: int, end: int) -> tuple[float, float]:
-    """The median gain from one epoch to a later one, and the variance around it."""
-    found = [curve[end] - curve[start] for curve in curves if start in curve and end in curve]
-    if len(found) < FEWEST:
-        return 0.0, 0.0
-    middle = float(np.median(found))
-    deviation = TO_DEVIATION * float(np.median(np.abs(np.array(found) - middle)))
-    return middle, deviation**2
+def observe(curves: Sequence[Curve], stones: Sequence[int]) -> Observations:
+    """The curves at the milestones; one that has reached none is left out.
+
+    A curve that ended between two counts at the earlier.
+    """
+    shifts = _shifts(curves, stones)
+    spread = max(np.log(stones[-1] / stones[0]), 1e-12)
+    found = [
+        (i, curve[stone] + shift, np.log(stones[-1] / stone) / spread)
+        for i, curve in enumerate(curves)
+        for stone, shift in zip(stones, shifts, strict=True)
+        if stone in curve
+    ]
+    columns = np.array(found).reshape(-1, 3)
+    return Observations(columns[:, 0].astype(np.intp), columns[:, 1], columns[:, 2])
+
+
+def _shifts(curves: Sequence[Curve], stones: Sequence[int]) -> list[float]:
+    """What is added to a value at each milestone: the median gains from there to the last."""
+    shifts = [0.0]
+    for start, end in zip(reversed(stones[:-1]), reversed(stones[1:]), strict=True):
+        gains = [curve[end] - curve[start] for curve in curves if start in curve and end in curve]
+        shifts.append(shifts[-1] + (float(np.median(gains)) if len(gains) >= FEWEST else 0.0))
+    return shifts[::-1]
+
+
+def squashed(values: Array) -> Array:
+    """Values (n,) brought nearer to the median the farther below it they are, then standardized.
+
+    How bad the bad are teaches nothing about the good; the order stays.
+    """
+    middle, upper = np.quantile(values, [0.5, 0.9])
+    spread = max(float(upper - middle), 1e-12)
+    below = np.maximum(middle - values, 0.0)
+    near = np.where(values < middle, middle - spread * np.log1p(below / spread), values)
+    deviation = max(float(near.std()), 1e-12)
+    standard: Array = (near - near.mean()) / deviation
+    return standard

@@ -1,13 +1,17 @@
 """Parameters of a conditional space as points of a cube, and new ones drawn from what was seen.
 
 A define-by-run space does not say which parameters there are, nor when. Both are learned from the
-trials: the widest distribution of each name, and of each value of each categorical parameter which
-names always come with it and which never do.
+trials: the widest distribution of each name, and for each value of each categorical parameter which
+names never come with it. A point is a row with a place for each name: from 0 to 1 between the
+bounds, the index of a choice, or NaN where the name does not apply.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from copy import copy
+from math import log
 from typing import Any
 
 import numpy as np
@@ -21,131 +25,200 @@ from optuna.distributions import (
 
 Array = NDArray[np.float64]
 Params = dict[str, Any]
-Distributions = Mapping[str, BaseDistribution]
+Numeric = FloatDistribution | IntDistribution
 ABSENT = 0.5
-"""Where a numeric parameter stands that a trial does not have."""
+"""Where a numeric parameter stands, for distances, that a trial does not have."""
+APART = 0.5**0.5
+"""Of a choice's column, so that two choices are as far apart as the ends of a numeric range."""
+MOST_GROUPS = 24
+
+
+class Table:
+    """What trials had, each taken in once: by trial, and on the scale that a range lies on."""
+
+    def __init__(self) -> None:
+        self.space: dict[str, BaseDistribution] = {}
+        self.rows: dict[int, dict[str, float]] = {}
+
+    def take_in(
+        self, trial: int, distributions: Mapping[str, BaseDistribution], params: Mapping[str, Any]
+    ) -> None:
+        """Keep a trial's parameters, in place of what was kept of it before."""
+        for name, distribution in distributions.items():
+            self.space[name] = _wider(self.space.get(name), distribution)
+        self.rows[trial] = {
+            name: _raw(distributions[name], value) for name, value in params.items()
+        }
 
 
 class Encoding:
-    """The columns of a space: one a numeric parameter, one a choice of a categorical one.
+    """The names of a space, those first that most trials have, and its points.
 
-    `seen` are distributions and parameters of trials. Raises nothing: what has one value only
-    takes no column.
+    `points` (n, names) are those of `trials`, which are in the table.
     """
 
-    def __init__(self, seen: Iterable[tuple[Distributions, Params]]) -> None:
-        self.space: dict[str, BaseDistribution] = {}
-        self._company: dict[tuple[str, int], tuple[set[str], set[str]]] = {}
-        for distributions, params in seen:
-            self._take_in(distributions, params)
-        self._first: dict[str, int] = {}
-        self.columns = 0
-        for name, distribution in sorted(self.space.items()):
-            self._first[name] = self.columns
-            choices = getattr(distribution, "choices", None)
-            self.columns += len(choices) if choices else 0 if distribution.single() else 1
+    def __init__(self, table: Table, trials: Sequence[int]) -> None:
+        rows = [table.rows[trial] for trial in trials]
+        counts = Counter(name for row in rows for name in row)
+        self.names = sorted(counts, key=lambda name: (-counts[name], name))
+        self.space = {name: table.space[name] for name in self.names}
+        self.points = np.full((len(rows), len(self.names)), np.nan)
+        places = {name: i for i, name in enumerate(self.names)}
+        for point, row in zip(self.points, rows, strict=True):
+            point[[places[name] for name in row]] = list(row.values())
+        for i, distribution in enumerate(self.space.values()):
+            if isinstance(distribution, Numeric):
+                self.points[:, i] = _between(distribution, self.points[:, i])
+        self._never = self._learn_conditions()
 
-    def _take_in(self, distributions: Distributions, params: Params) -> None:
-        names = set(params)
-        for name, distribution in distributions.items():
-            known = self.space.get(name)
-            self.space[name] = distribution if known is None else _wider(known, distribution)
-            if isinstance(distribution, CategoricalDistribution):
-                key = name, int(distribution.to_internal_repr(params[name]))
-                always, ever = self._company.setdefault(key, (set(names), set()))
-                always &= names
-                ever |= names
-
-    def encode(self, params: Params) -> Array:
-        """A point (columns,) of the cube."""
-        point = np.zeros(self.columns)
-        for name, distribution in self.space.items():
-            first = self._first[name]
-            if isinstance(distribution, CategoricalDistribution):
-                if name in params:
-                    # So that two values are as far apart as the ends of a numeric parameter.
-                    place = first + int(distribution.to_internal_repr(params[name]))
-                    point[place] = 0.5**0.5
-            elif not distribution.single():
-                value = params.get(name)
-                point[first] = ABSENT if value is None else to_unit(distribution, value)
-        return point
-
-    def draw(self, rng: np.random.RandomState) -> Params:
-        """Parameters at random, uniformly over each distribution."""
-        return self.complete({}, set(self.space), rng)
-
-    def mutate(self, params: Params, width: float, rate: float, rng: np.random.RandomState) -> Params:
-        """A neighbour: each parameter changes with probability `rate`, by about `width` of its range."""
-        changed: Params = {}
-        for name, value in params.items():
+    def _learn_conditions(self) -> dict[int, Array]:
+        """For each categorical name and choice, as rows, which names never come with it."""
+        present = ~np.isnan(self.points)
+        never = {}
+        for i, name in enumerate(self.names):
             distribution = self.space[name]
-            if rng.uniform() >= rate or distribution.single():
-                changed[name] = value
-            elif isinstance(distribution, CategoricalDistribution):
-                changed[name] = distribution.choices[rng.randint(len(distribution.choices))]
-            else:
-                moved = to_unit(distribution, value) + width * rng.normal()
-                changed[name] = from_unit(distribution, float(np.clip(moved, 0, 1)))
-        return self.complete(changed, set(params), rng)
+            if isinstance(distribution, CategoricalDistribution):
+                has_it = present[:, i]
+                always = present[has_it].all(axis=0)
+                chosen = [self.points[:, i] == k for k in range(len(distribution.choices))]
+                # Of a choice that nobody made only what always comes with the name is expected.
+                never[i] = np.array([~(present[c].any(0) if c.any() else always) for c in chosen])
+        return never
 
-    def complete(self, params: Params, names: set[str], rng: np.random.RandomState) -> Params:
-        """`params` with all that comes with their choices drawn, and without what never does.
+    def groups(self) -> NDArray[np.intp]:
+        """For each column of `encode` the group that shares a length scale.
 
-        Of `names` those that are wanted where nothing speaks against them.
+        One a name; those that fewest trials have share the last.
         """
-        done: Params = {}
-        wanted, banned = set(names), set[str]()
-        while wanted - banned - done.keys():
-            name = min(wanted - banned - done.keys(), key=self._order)
+        own = [self._width(i) for i in range(len(self.names))]
+        numbers = np.repeat(np.arange(len(own)), own)
+        _, dense = np.unique(numbers, return_inverse=True)
+        return np.minimum(dense, MOST_GROUPS - 1).astype(np.intp)
+
+    def _width(self, i: int) -> int:
+        distribution = self.space[self.names[i]]
+        if distribution.single():
+            return 0
+        return len(distribution.choices) if isinstance(distribution, CategoricalDistribution) else 1
+
+    def encode(self, points: Array) -> Array:
+        """Points (m, names) in the space of distances: (m, columns)."""
+        parts = [np.empty((len(points), 0))]
+        for i, name in enumerate(self.names):
+            if not self._width(i):
+                continue
+            values = points[:, i, None]
+            if isinstance(self.space[name], CategoricalDistribution):
+                parts.append(APART * (values == np.arange(self._width(i))))
+            else:
+                parts.append(np.where(np.isnan(values), ABSENT, values))
+        return np.concatenate(parts, axis=1)
+
+    def draw(self, count: int, rng: np.random.RandomState) -> Array:
+        """Points (count, names) at random, uniformly over each distribution."""
+        return self._applied(self._anything(count, rng))
+
+    def mutate(
+        self, points: Array, widths: Array, rates: Array, rng: np.random.RandomState
+    ) -> Array:
+        """A neighbour of each point: about `rates` (m,) of its values change, by `widths` (m,).
+
+        Widths are standard deviations, in parts of a range; choices change to any.
+        """
+        other = self._anything(len(points), rng)
+        whole = np.where(np.isnan(points), other, points)
+        present = np.maximum((~np.isnan(points)).sum(1), 1)
+        changes = rng.uniform(size=points.shape) < (rates / present)[:, None]
+        categorical = np.array(
+            [isinstance(self.space[name], CategoricalDistribution) for name in self.names]
+        )
+        moved = np.clip(whole + widths[:, None] * rng.normal(size=points.shape), 0.0, 1.0)
+        return self._applied(
+            self._snapped(np.where(changes, np.where(categorical, other, moved), whole))
+        )
+
+    def params(self, point: Array) -> Params:
+        """The parameters that a point stands for."""
+        return {
+            name: value_at(self.space[name], float(at))
+            for name, at in zip(self.names, point, strict=True)
+            if not np.isnan(at)
+        }
+
+    def _anything(self, count: int, rng: np.random.RandomState) -> Array:
+        """A value for every name, whether it applies or not."""
+        points = rng.uniform(size=(count, len(self.names)))
+        for i, name in enumerate(self.names):
             distribution = self.space[name]
-            value = params[name] if name in params else from_unit(distribution, rng.uniform())
-            done[name] = value
             if isinstance(distribution, CategoricalDistribution):
-                key = name, int(distribution.to_internal_repr(value))
-                always, ever = self._company.get(key, (set(), set(self.space)))
-                wanted |= always
-                banned |= self.space.keys() - ever
-        return {name: value for name, value in done.items() if name not in banned}
+                points[:, i] = np.floor(points[:, i] * len(distribution.choices))
+        return self._snapped(points)
 
-    def _order(self, name: str) -> tuple[bool, int, str]:
-        """Choices first, of these the ones that most others hang on."""
-        isnt_choice = not isinstance(self.space[name], CategoricalDistribution)
-        always_there = sum(name in ever for _, ever in self._company.values())
-        return isnt_choice, -always_there, name
+    def _snapped(self, points: Array) -> Array:
+        """Whole and stepped values brought to what they can be."""
+        for i, name in enumerate(self.names):
+            distribution = self.space[name]
+            if isinstance(distribution, Numeric) and distribution.step and self._width(i):
+                low, high, step = distribution.low, distribution.high, distribution.step
+                values = _scaled(distribution, points[:, i])
+                values = np.clip(low + np.round((values - low) / step) * step, low, high)
+                points[:, i] = _between(
+                    distribution, np.log(values) if distribution.log else values
+                )
+        return points
+
+    def _applied(self, points: Array) -> Array:
+        """NaN where a name does not come with the choices; those that most have are asked first."""
+        for i, never in self._never.items():
+            here = np.flatnonzero(~np.isnan(points[:, i]))
+            banned = never[points[here, i].astype(np.intp)]
+            points[here] = np.where(banned, np.nan, points[here])
+        return points
 
 
-def _wider(known: BaseDistribution, other: BaseDistribution) -> BaseDistribution:
+def _wider(known: BaseDistribution | None, other: BaseDistribution) -> BaseDistribution:
     """The distribution that spans both; of categorical ones, which must be equal, the first."""
-    if isinstance(known, FloatDistribution) and isinstance(other, FloatDistribution):
-        low, high = min(known.low, other.low), max(known.high, other.high)
-        return FloatDistribution(low, high, log=known.log, step=known.step)
-    if isinstance(known, IntDistribution) and isinstance(other, IntDistribution):
-        low, high = min(known.low, other.low), max(known.high, other.high)
-        return IntDistribution(low, high, log=known.log, step=known.step)
-    return known
+    if not isinstance(known, Numeric) or not isinstance(other, Numeric):
+        return other if known is None else known
+    if known.low <= other.low and other.high <= known.high:
+        return known
+    wider = copy(known)
+    wider.low, wider.high = min(known.low, other.low), max(known.high, other.high)
+    return wider
 
 
-def to_unit(distribution: BaseDistribution, value: Any) -> float:
-    """Where a numeric value lies between the bounds, from 0 to 1; along the logarithm where so."""
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = float(distribution.low), float(distribution.high)
-    if high <= low:
-        return ABSENT
-    if distribution.log:
-        return float(np.log(value / low) / np.log(high / low))
-    return (float(value) - low) / (high - low)
-
-
-def from_unit(distribution: BaseDistribution, place: float) -> Any:
-    """The value at a place from 0 to 1; of a categorical distribution the choice there."""
+def _raw(distribution: BaseDistribution, value: Any) -> float:
+    """The index of a choice, or a number, its logarithm where the range is logarithmic."""
     if isinstance(distribution, CategoricalDistribution):
-        count = len(distribution.choices)
-        return distribution.choices[min(int(place * count), count - 1)]
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = float(distribution.low), float(distribution.high)
-    value = low * (high / low) ** place if distribution.log else low + place * (high - low)
-    if distribution.step:
-        value = low + round((value - low) / distribution.step) * distribution.step
+        return float(distribution.to_internal_repr(value))
+    assert isinstance(distribution, Numeric)
+    return log(value) if distribution.log else float(value)
+
+
+def _between(distribution: Numeric, raw: Any) -> Any:
+    """Places from 0 to 1 between the bounds of what `_raw` gave back."""
+    low, high = _raw(distribution, distribution.low), _raw(distribution, distribution.high)
+    return raw * 0 + ABSENT if high <= low else (raw - low) / (high - low)
+
+
+def value_at(distribution: BaseDistribution, at: float) -> Any:
+    """The value that stands at a place; within the bounds, and on a step where there are steps."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(at)]
+    assert isinstance(distribution, Numeric)
+    return nearest(distribution, float(_scaled(distribution, np.float64(at))))
+
+
+def nearest(distribution: Numeric, value: float) -> Any:
+    """The value of the distribution that is nearest to `value`."""
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if step:
+        value = low + round((value - low) / step) * step
     value = min(max(value, low), high)
-    return int(round(value)) if isinstance(distribution, IntDistribution) else float(value)
+    return round(value) if isinstance(distribution, IntDistribution) else float(value)
+
+
+def _scaled(distribution: Numeric, places: Any) -> Any:
+    """The numbers at places from 0 to 1."""
+    low, high = distribution.low, distribution.high
+    return low * (high / low) ** places if distribution.log else low + (high - low) * places

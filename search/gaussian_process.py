@@ -1,8 +1,16 @@
-"""A Gaussian process on the unit cube, fitted by its marginal likelihood with priors.
+"""A Gaussian process over configurations and how far they were trained, fitted with priors.
 
-Matern-5/2 kernel with one length scale a column. Shapes: inputs (n, d) float64, targets (n,).
-Sources: Rasmussen & Williams, Gaussian Processes for Machine Learning (2006), chapters 2 and 5;
-length scales that grow with the square root of the dimension: Hvarfner et al., arXiv:2402.02229.
+An observation is a point of the unit cube (a row of `inputs`), a shortfall w from 0 (trained to
+the end) to 1 (hardly trained) and a target. Its covariance with another is
+
+    matern(x, x') (signal + drift w w')  +  [same trial] wobble w w'  +  [same] noise
+
+that is, a smooth function of the last value, a smooth function of how a half-trained value departs
+from it, what a trial's curve departs by itself, and noise. Matern-5/2; columns of one group share a
+length scale. Hyperparameters have log-normal priors and the highest posterior density. Sources:
+Rasmussen & Williams, Gaussian Processes for Machine Learning (2006), chapters 2 and 5; departures
+that vanish with training: Swersky et al., arXiv:1406.3896; length scales that grow with the square
+root of the dimension: Hvarfner et al., arXiv:2402.02229.
 """
 
 from __future__ import annotations
@@ -11,93 +19,183 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
 SQRT5 = 5**0.5
 JITTER = 1e-8
-MOST_STEPS = 40
-SCALE_SPREAD, NOISE_CENTRE, NOISE_SPREAD = 1.0, np.log(1e-2), 1.5
-"""Of the normal priors on the logarithms of length scales and of the noise's variance."""
+MOST_STEPS = 30
+SCALE_SPREAD, SCALE_RANGE = 1.0, 4.0
+CENTRES = np.log([1.0, 0.3, 0.03, 1e-3])
+SPREADS = np.array([1.0, 1.0, 1.0, 1.5])
+LOWER, UPPER = np.log([0.05, 1e-3, 1e-4, 1e-6]), np.log([20.0, 10.0, 3.0, 0.3])
+"""Normal priors on the logarithms of signal, drift, wobble and noise (variances), and bounds."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is observed: inputs (n, d), shortfalls (n,), targets (n,), trials (n,) by any number."""
+
+    inputs: Array
+    shortfalls: Array
+    targets: Array
+    trials: Indices
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def take(self, rows: Indices) -> Data:
+        """These rows only."""
+        return Data(self.inputs[rows], self.shortfalls[rows], self.targets[rows], self.trials[rows])
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """Logarithms of the length scales (d,), of the signal's variance and of the noise's."""
+    """Logarithms of the groups' length scales, and of the variances in the order of `CENTRES`.
 
+    `groups` (d,) says which length scale a column has.
+    """
+
+    groups: Indices
     log_scales: Array
-    log_signal: float
-    log_noise: float
+    log_variances: Array
 
     @staticmethod
-    def prior(columns: int) -> Kernel:
+    def prior(groups: Indices) -> Kernel:
         """What is believed before any data."""
-        centre = _scale_centre(columns)
-        return Kernel(np.full(columns, centre), 0.0, float(NOISE_CENTRE))
+        count = int(groups.max()) + 1
+        return Kernel(groups, np.full(count, scale_centre(count)), CENTRES.copy())
 
-    def vector(self) -> Array:
-        """All of it as one vector, to be optimized."""
-        return np.concatenate([self.log_scales, [self.log_signal, self.log_noise]])
+    @property
+    def variances(self) -> Array:
+        """Signal, drift, wobble and noise: (4,)."""
+        values: Array = np.exp(self.log_variances)
+        return values
 
-    @staticmethod
-    def of(vector: Array) -> Kernel:
-        """The inverse of `vector`."""
-        return Kernel(vector[:-2], float(vector[-2]), float(vector[-1]))
-
-    def __call__(self, left: Array, right: Array) -> Array:
-        """Covariances (n, m) of the noiseless function."""
-        return _matern(_distances(left, right, self.log_scales)) * np.exp(self.log_signal)
+    def shrunk(self, inputs: Array) -> Array:
+        """Inputs (n, d) in units of the length scales."""
+        return inputs * np.exp(-self.log_scales)[self.groups]
 
 
 class GaussianProcess:
-    """A fitted process: `inputs` (n, d), standardized `targets` (n,).
+    """The posterior given data and a kernel; raises LinAlgError for data of no use."""
 
-    `extra_noise` (n,) is added to the noise's variance, target by target.
-    """
+    def __init__(self, data: Data, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self._inputs = kernel.shrunk(data.inputs)
+        smooth = _matern(_distances(self._inputs, self._inputs))
+        self._factor = np.linalg.cholesky(
+            _covariance(smooth, _same_trial(data), _products(data), kernel.variances)
+        )
+        self._weights = cho_solve((self._factor, True), data.targets)
 
-    def __init__(self, inputs: Array, targets: Array, extra_noise: Array, kernel: Kernel) -> None:
-        self.inputs, self.kernel = inputs, kernel
-        covariance = kernel(inputs, inputs)
-        covariance[np.diag_indices(len(inputs))] += np.exp(kernel.log_noise) + extra_noise + JITTER
-        self._factor = cho_factor(covariance, lower=True)
-        self._weights = cho_solve(self._factor, targets)
+    def mean(self, inputs: Array) -> Array:
+        """Mean (m,) of the last value at `inputs` (m, d)."""
+        values: Array = self._cross(inputs) @ self._weights
+        return values
 
     def predict(self, inputs: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation (m,) of the noiseless function at `inputs` (m, d)."""
-        cross = self.kernel(inputs, self.inputs)
-        half = solve_triangular(self._factor[0], cross.T, lower=True)
-        variance = np.exp(self.kernel.log_signal) - (half**2).sum(0)
-        return cross @ self._weights, np.sqrt(np.maximum(variance, 1e-12))
+        """Mean and standard deviation (m,) of the last value at `inputs` (m, d), without noise."""
+        signal, cross = self.kernel.variances[0], self._cross(inputs)
+        half = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
+        variance = signal - np.einsum("nm,nm->m", half, half)
+        return cross @ self._weights, np.sqrt(np.maximum(variance, 1e-10))
+
+    def believe(self, inputs: Array) -> None:
+        """Take last values at `inputs` (m, d) to be known, and to be the means.
+
+        So the means stay as they are, and only deviations shrink.
+        """
+        signal, _, _, noise = self.kernel.variances
+        points = self.kernel.shrunk(inputs)
+        half = solve_triangular(self._factor, self._cross(inputs).T, lower=True)
+        own = signal * _matern(_distances(points, points)) - half.T @ half
+        own[np.diag_indices(len(own))] += noise + JITTER
+        corner = np.zeros((len(half), len(own)))
+        self._factor = np.block([[self._factor, corner], [half.T, np.linalg.cholesky(own)]])
+        self._inputs = np.concatenate([self._inputs, points])
+        self._weights = np.concatenate([self._weights, np.zeros(len(own))])
+
+    def _cross(self, inputs: Array) -> Array:
+        """Covariances (m, n) of last values at `inputs` with what is known."""
+        distances = _distances(self.kernel.shrunk(inputs), self._inputs)
+        values: Array = self.kernel.variances[0] * _matern(distances)
+        return values
 
 
-def fit(inputs: Array, targets: Array, extra_noise: Array, start: Kernel | None = None) -> Kernel:
-    """The kernel with the highest posterior density; `start` is a first guess."""
-    columns = inputs.shape[1]
-    first = start if start is not None else Kernel.prior(columns)
-    squares = (inputs[:, None, :] - inputs[None, :, :]) ** 2  # (n, n, d)
-    centre = _scale_centre(columns)
-    bounds = [(centre - 4, centre + 4)] * columns + [(-3.0, 3.0), (np.log(1e-6), np.log(1.0))]
+def fit(data: Data, start: Kernel) -> Kernel:
+    """The kernel of the highest posterior density, sought from `start`."""
+    squares = _group_squares(data.inputs, start.groups)
+    bounds = _bounds(len(start.log_scales))
+    vector = np.concatenate([start.log_scales, start.log_variances])
     result = minimize(
-        _negative_density,
-        first.vector(),
-        args=(squares, targets, extra_noise),
+        negative_density,
+        np.clip(vector, *np.transpose(bounds)),
+        args=(squares, data),
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
-        options={"maxiter": MOST_STEPS},
+        options={"maxiter": MOST_STEPS, "maxfun": 2 * MOST_STEPS},
     )
-    return Kernel.of(result.x) if np.isfinite(result.fun) else first
+    return Kernel(start.groups, result.x[:-4], result.x[-4:]) if result.fun < 1e9 else start
 
 
-def _scale_centre(columns: int) -> float:
-    return float(np.log(0.5) + 0.5 * np.log(max(columns, 1)))
+def scale_centre(count: int) -> float:
+    """The centre of the prior of the logarithm of one of `count` length scales."""
+    return float(np.log(0.5) + 0.5 * np.log(count))
 
 
-def _distances(left: Array, right: Array, log_scales: Array) -> Array:
-    """Scaled Euclidean distances (n, m)."""
-    inverse = np.exp(-log_scales)
-    left, right = left * inverse, right * inverse
+def negative_density(vector: Array, squares: Array, data: Data) -> tuple[float, Array]:
+    """Minus the logarithm of the posterior density, up to a constant, and its gradient.
+
+    `vector` holds the logarithms of the length scales (g,) and of the four variances; `squares`
+    (n, n, g) are squared distances by group.
+    """
+    scales, variances = vector[:-4], np.exp(vector[-4:])
+    inverse = np.exp(-2 * scales)
+    scaled = SQRT5 * np.sqrt(np.maximum(squares @ inverse, 1e-20))
+    decay = np.exp(-scaled)
+    smooth = (1 + scaled + scaled**2 / 3) * decay
+    same, products = _same_trial(data), _products(data)
+    try:
+        factor = cho_factor(_covariance(smooth, same, products, variances), lower=True)
+    except LinAlgError:
+        return 1e10, np.zeros_like(vector)
+    weights = cho_solve(factor, data.targets)
+    density = 0.5 * data.targets @ weights + np.log(np.diag(factor[0])).sum()
+    # d density / d covariance, (n, n)
+    outer = 0.5 * (cho_solve(factor, np.eye(len(data))) - np.outer(weights, weights))
+    amplitude = variances[0] + variances[1] * products
+    # d matern / d (log of one scale) = 5/3 (1 + sqrt5 r) exp(-sqrt5 r) * squares_g / scale_g^2
+    common = outer * amplitude * (5 / 3) * (1 + scaled) * decay
+    gradient = np.empty_like(vector)
+    gradient[:-4] = (common.ravel() @ squares.reshape(-1, len(scales))) * inverse
+    gradient[-4:] = variances * [
+        (outer * smooth).sum(),
+        (outer * smooth * products).sum(),
+        (outer * same * products).sum(),
+        np.trace(outer),
+    ]
+    penalty, slope = _prior_terms(vector)
+    return float(density + penalty), gradient + slope
+
+
+def _group_squares(inputs: Array, groups: Indices) -> Array:
+    """Squared distances (n, n, g) along each group of columns."""
+    count = int(groups.max()) + 1
+    squares = np.empty((len(inputs), len(inputs), count))
+    for group in range(count):
+        columns = inputs[:, groups == group]
+        norms = (columns**2).sum(1)
+        squares[:, :, group] = norms[:, None] + norms[None, :] - 2 * columns @ columns.T
+    np.maximum(squares, 0.0, out=squares)
+    return squares
+
+
+def _distances(left: Array, right: Array) -> Array:
+    """Euclidean distances (n, m) between the rows of (n, d) and (m, d)."""
     squares = (left**2).sum(1)[:, None] + (right**2).sum(1)[None, :] - 2 * left @ right.T
     distances: Array = np.sqrt(np.maximum(squares, 0.0))
     return distances
@@ -109,40 +207,33 @@ def _matern(distances: Array) -> Array:
     return values
 
 
-def _negative_density(
-    vector: Array, squares: Array, targets: Array, extra_noise: Array
-) -> tuple[float, Array]:
-    """Minus the logarithm of the posterior density of a kernel, and its gradient."""
-    kernel = Kernel.of(vector)
-    inverse = np.exp(-2 * kernel.log_scales)
-    distances = np.sqrt(np.maximum(squares @ inverse, 1e-20))
-    signal, noise = np.exp(kernel.log_signal), np.exp(kernel.log_noise)
-    smooth = signal * _matern(distances)
-    covariance = smooth + np.diag(noise + extra_noise + JITTER)
-    try:
-        factor = cho_factor(covariance, lower=True)
-    except np.linalg.LinAlgError:
-        return 1e10, np.zeros_like(vector)
-    weights = cho_solve(factor, targets)
-    density = 0.5 * targets @ weights + np.log(np.diag(factor[0])).sum()
-    # d density / d covariance, (n, n)
-    outer = 0.5 * (cho_solve(factor, np.eye(len(targets))) - np.outer(weights, weights))
-    # d matern / d (log of one scale) = 5/3 (1 + sqrt5 r) exp(-sqrt5 r) * squares_d / scale_d^2
-    scaled = SQRT5 * distances
-    common = outer * signal * (5 / 3) * (1 + scaled) * np.exp(-scaled)
-    gradient = np.empty_like(vector)
-    gradient[:-2] = np.einsum("nm,nmd->d", common, squares) * inverse
-    gradient[-2] = (outer * smooth).sum()
-    gradient[-1] = np.trace(outer) * noise
-    penalty, slope = _prior_terms(kernel)
-    return float(density + penalty), gradient + slope
+def _same_trial(data: Data) -> Array:
+    same: Array = np.equal.outer(data.trials, data.trials).astype(np.float64)
+    return same
 
 
-def _prior_terms(kernel: Kernel) -> tuple[float, Array]:
+def _products(data: Data) -> Array:
+    products: Array = np.outer(data.shortfalls, data.shortfalls)
+    return products
+
+
+def _covariance(smooth: Array, same: Array, products: Array, variances: Array) -> Array:
+    signal, drift, wobble, noise = variances
+    covariance: Array = smooth * (signal + drift * products) + wobble * same * products
+    covariance[np.diag_indices(len(smooth))] += noise + JITTER
+    return covariance
+
+
+def _bounds(count: int) -> list[tuple[float, float]]:
+    centre = scale_centre(count)
+    scales = [(centre - SCALE_RANGE, centre + SCALE_RANGE)] * count
+    return scales + list(zip(LOWER.tolist(), UPPER.tolist(), strict=True))
+
+
+def _prior_terms(vector: Array) -> tuple[float, Array]:
     """Minus the logarithm of the priors' density, up to a constant, and its gradient."""
-    centre = _scale_centre(len(kernel.log_scales))
-    scales = (kernel.log_scales - centre) / SCALE_SPREAD
-    noise = (kernel.log_noise - NOISE_CENTRE) / NOISE_SPREAD
-    penalty = 0.5 * (scales @ scales + kernel.log_signal**2 + noise**2)
-    slope = np.concatenate([scales / SCALE_SPREAD, [kernel.log_signal, noise / NOISE_SPREAD]])
-    return float(penalty), slope
+    count = len(vector) - 4
+    centres = np.concatenate([np.full(count, scale_centre(count)), CENTRES])
+    spreads = np.concatenate([np.full(count, SCALE_SPREAD), SPREADS])
+    scaled = (vector - centres) / spreads
+    return float(0.5 * scaled @ scaled), scaled / spreads

@@ -1,4 +1,4 @@
-"""Which of Optuna's samplers a name stands for, set up to work beside early stopping."""
+"""Which sampler a name stands for, ours or Optuna's, set up to work beside early stopping."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+
+from search.curve_sampler import CurveSampler
 
 STARTUP_TRIALS = 10
 
@@ -30,6 +32,8 @@ def make_sampler(name: str, seed: int, startup_trials: int = STARTUP_TRIALS) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         match name:
+            case "curves":
+                return CurveSampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
             case "tpe":
                 return TPESampler(multivariate=False, n_startup_trials=startup_trials, seed=seed)
             case "gp":

@@ -102,6 +102,43 @@ class Asha:
         return _compare(epoch, value, epoch, cutoff, f"{len(others)} others at rung {epoch}")
 
 
+class QuotaAsha(Asha):
+    """ASHA that lets only so many trials pass a rung, for samplers that learn.
+
+    When each configuration is better than those before it, all of them are among the best of a
+    rung so far, and stopping ASHA lets nearly all run to the end. ASHA that promotes lets through
+    one in `reduction_factor` of those that got to a rung; here it is `SLACK` times that, as who was
+    stopped can't be promoted later. Only the best so far at a rung passes in any case.
+    """
+
+    SLACK = 1.5
+
+    def __init__(self, grace_period: int, reduction_factor: int, epochs: int) -> None:
+        super().__init__(grace_period, reduction_factor, epochs)
+        self._share = self.SLACK / reduction_factor
+        self._passed: dict[int, set[int]] = {rung: set() for rung in self.rungs}
+
+    def observe(self, number: int, epoch: int, value: float) -> None:
+        """Put the value into its rung, and note whether the trial passes."""
+        if epoch in self.rungs:
+            self._passed[epoch].discard(number)
+            if self.decide(number, epoch, value).action == "continue":
+                self._passed[epoch].add(number)
+        super().observe(number, epoch, value)
+
+    def decide(self, number: int, epoch: int, value: float) -> Decision:
+        """As ASHA does; what it lets pass is stopped where the quota is used up."""
+        decision = super().decide(number, epoch, value)
+        if decision.action == "stop" or decision.cutoff is None:
+            return decision
+        others = [v for trial, v in self.rungs[epoch].items() if trial != number]
+        passed = len(self._passed[epoch] - {number})
+        if passed < self._share * (len(others) + 1):
+            return decision
+        reason = f"{passed} of {len(others)} others passed rung {epoch}"
+        return _compare(epoch, value, epoch, max(max(others), decision.cutoff), reason)
+
+
 class Hyperband:
     """Asynchronous Hyperband (arXiv:1810.05934, section 3): ASHA in several brackets.
 
@@ -193,6 +230,8 @@ def make_scheduler(
     match name:
         case "asha":
             return Asha(grace_period, reduction_factor, epochs)
+        case "quota":
+            return QuotaAsha(grace_period, reduction_factor, epochs)
         case "hyperband":
             return Hyperband(grace_period, reduction_factor, epochs)
         case "median":

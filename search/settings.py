@@ -14,8 +14,8 @@ from fmnist_models.families import known
 from search.errors import UsageError
 from spaces import SPACES
 
-SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random"]
-SchedulerName = Literal["asha", "hyperband", "median", "fifo"]
+SamplerName = Literal["curves", "tpe", "gp", "cmaes", "qmc", "random"]
+SchedulerName = Literal["asha", "quota", "hyperband", "median", "fifo"]
 SAMPLERS: tuple[str, ...] = get_args(SamplerName)
 SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
 DEFAULT_STORAGE = "sqlite:///fmnist_search.db"

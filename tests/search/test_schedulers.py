@@ -11,6 +11,7 @@ from search.schedulers import (
     Fifo,
     Hyperband,
     MedianStopping,
+    QuotaAsha,
     TrialScheduler,
     make_scheduler,
 )
@@ -127,6 +128,28 @@ def test_asha_compares_no_trial_with_itself() -> None:
 def test_asha_never_compares_at_the_last_epoch() -> None:
     assert list(Asha(1, 3, 27).rungs) == [1, 3, 9]
     assert list(Asha(9, 3, 9).rungs) == []
+
+
+def test_a_quota_holds_when_every_trial_is_better_than_most() -> None:
+    """As with a sampler that learns: ASHA itself lets all pass that beat the first ones."""
+    draw = random.Random(0)
+    values = [0.5, 0.5, 0.5] + [0.7 + 0.01 * draw.random() for _ in range(60)]
+    asha, quota = Asha(1, 3, 9), QuotaAsha(1, 3, 9)
+    passed = {
+        name: [told(scheduler, n, 1, v).action for n, v in enumerate(values)].count("continue")
+        for name, scheduler in {"asha": asha, "quota": quota}.items()
+    }
+    assert passed["quota"] <= 0.5 * len(values) + 3
+    assert passed["quota"] <= passed["asha"]
+
+
+def test_a_quota_lets_the_best_so_far_pass() -> None:
+    quota = QuotaAsha(1, 3, 9)
+    values = [0.5 + 0.01 * n for n in range(10)]
+    assert {told(quota, n, 1, v).action for n, v in enumerate(values)} == {"continue"}
+    stopped = told(quota, 10, 1, 0.585)
+    assert (stopped.action, stopped.cutoff) == ("stop", 0.59)
+    assert "10 of 10 others passed rung 1" in stopped.reason
 
 
 def test_hyperband_of_one_bracket_is_asha() -> None:

@@ -60,7 +60,7 @@ def test_a_new_study_says_what_it_maximises(database: Database) -> None:
     assert study.metric_names == ["validation accuracy"]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes"])
+@pytest.mark.parametrize("sampler", ["curves", "tpe", "random", "qmc", "cmaes"])
 def test_a_restarted_sampler_does_not_replay_its_parameters(
     database: Database, sampler: str
 ) -> None:
