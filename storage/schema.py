@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, exc, inspect, text
 
 from storage.engine import exclusive
 from storage.errors import StorageRefused
@@ -71,8 +71,15 @@ def _look(engine: Engine) -> _Contents:
             return _read_contents(connection)
     if not path.exists():
         return _Contents(frozenset(), None)
-    with _read_only(path) as reader, reader.connect() as connection:
-        return _read_contents(connection)
+    try:
+        with _read_only(path) as reader, reader.connect() as connection:
+            return _read_contents(connection)
+    except exc.OperationalError as error:
+        if not getattr(error.orig, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
+            raise
+        # A writer was killed half-way: who reads next has to undo what it began.
+        with engine.connect() as connection:
+            return _read_contents(connection)
 
 
 def _read_contents(connection: Connection) -> _Contents:

@@ -215,6 +215,23 @@ def test_creation_killed_half_way_is_made_good(sqlite_url: str, seconds: float) 
         assert database.optuna_storage.get_all_studies() == []
 
 
+def test_what_a_killed_writer_had_begun_is_undone(tmp_path: Path) -> None:
+    path = tmp_path / "half.db"
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("PRAGMA cache_size=1")  # so that the file is changed before the commit
+    writer.execute("BEGIN")
+    writer.execute("CREATE TABLE begun (x)")
+    writer.executemany("INSERT INTO begun VALUES (zeroblob(4000))", [()] * 50)
+    for name in ("half.db", "half.db-journal"):
+        shutil.copy(tmp_path / name, tmp_path / name.replace("half", "search"))
+    writer.close()
+    with open_database(f"sqlite:///{tmp_path}/search.db") as database:
+        assert database.study_names() == []
+    with sqlite3.connect(tmp_path / "search.db") as connection:
+        names = connection.execute("SELECT name FROM sqlite_master WHERE name = 'begun'").fetchall()
+    assert names == []
+
+
 def test_one_at_a_time_is_inside(database: Database) -> None:
     inside, seen = [0], []
 
