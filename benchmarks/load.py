@@ -148,8 +148,8 @@ def fill_ours(connection: sqlite3.Connection, pairs: list[tuple[int, int, int, i
         others = ", ".join(name for name in names if name != "number")
         connection.executemany(
             f"INSERT INTO {table} (number, {others}) SELECT ?1, {others} FROM {table}"
-            " WHERE number = ?2",
-            [(number, pattern) for _, number, _, pattern in pairs],
+            " WHERE study_name = ?3 AND number = ?2",
+            [(number, pattern, STUDY) for _, number, _, pattern in pairs],
         )
 
 
