@@ -207,6 +207,8 @@ def broken_drivers(folder: Path, trials: int) -> dict[str, Any]:
 
         def run() -> list[int | None]:
             drivers = [begin() for _ in range(DRIVERS)]
+            while len(acknowledged(place)) < 10 * DRIVERS:
+                time.sleep(0.1)
             for fault in faults:
                 time.sleep(draw.uniform(0.4, 0.8))
                 at_work = [i for i, driver in enumerate(drivers) if driver.is_alive()]
@@ -221,8 +223,11 @@ def broken_drivers(folder: Path, trials: int) -> dict[str, Any]:
                     drivers[struck] = begin()
                 else:
                     stop_for(int(drivers[struck].pid or 0), 1.5 * puts_up.lease_seconds)
-            for driver in drivers:
+            for i, driver in enumerate(drivers):
                 driver.join()
+                if driver.exitcode:  # the server was away while it started: started again
+                    drivers[i] = begin()
+                    drivers[i].join()
             return [driver.exitcode for driver in drivers]
 
         seconds, statuses = timed(run)

@@ -37,7 +37,7 @@ TRIALS = 60
 
 def open_at_once(folder: Path) -> dict[str, Any]:
     """L2."""
-    with new_postgresql_server(folder / "pg") as server:
+    with new_postgresql_server() as server:
         url = new_database(server.uri)
         with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
             found = pool.map(report_every_second, [url] * PROCESSES)

@@ -44,6 +44,8 @@ ENVIRONMENT = {
     # A result may be a failure, without metrics.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Environment variable of Ray: 0 keeps it to loopback on Linux too."""
 OBJECT_STORE_BYTES = 200_000_000
 CONNECT_SECONDS = 5.0
 RAY_OUTPUT = "FMNIST_SEARCH_RAY_OUTPUT"
@@ -83,7 +85,7 @@ def _ray_in_a_session(node: Node) -> Iterator[None]:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         forced = {
             # Without this ray.init() listens on every interface, even when told 127.0.0.1.
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            LOOPBACK: "0",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_AUTH_TOKEN": None,
@@ -189,20 +191,13 @@ def _is_rays(process: psutil.Process, folder: str) -> bool:
 
 
 def _reread_environment() -> None:
-    """Ray has read its settings when it was imported, which may be long ago.
-
-    Raises SurroundingsError where that cannot be made up for.
-    """
+    """Ray has read its settings when it was imported, which may be long ago."""
     from ray import _raylet
     from ray._private import ray_constants
 
     _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
     _raylet.Config.initialize("")  # type: ignore[attr-defined]
-    wanted = os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") != "0"
-    if ray_constants.ENABLE_RAY_CLUSTER and not wanted:
-        raise SurroundingsError(
-            "ray was imported before the search could keep it to this machine; use a new process"
-        )
+    ray_constants.ENABLE_RAY_CLUSTER = os.environ.get(LOOPBACK) != "0"  # looked at when it starts
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 
 import psutil
@@ -65,3 +66,9 @@ def assert_nothing_runs(folder: Path, seconds: float = 20) -> None:
     while left := processes_of(folder):
         assert time.monotonic() < deadline, left
         time.sleep(0.2)
+
+
+def is_loopback(ip: str) -> bool:
+    """Also ::ffff:127.0.0.1, as a socket for both versions of IP shows that address."""
+    address = ip_address(ip)
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 
 import psutil
@@ -25,7 +24,7 @@ from search.ray_start import (
 )
 from search.settings import make_settings
 from tests.conftest import ROOT
-from tests.search.programs import finish, processes_of, start, wait_for
+from tests.search.programs import finish, is_loopback, processes_of, start, wait_for
 
 CANARY = "canary-0f3b9c-pass"
 
@@ -94,12 +93,6 @@ def check_sockets(processes: list[psutil.Process]) -> None:
     ]
     assert listening
     assert [address for address in listening if not is_loopback(address.ip)] == []
-
-
-def is_loopback(ip: str) -> bool:
-    """Also ::ffff:127.0.0.1, as a socket for both versions of IP shows that address."""
-    address = ip_address(ip)
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def check_session(place: Path) -> str:

@@ -16,6 +16,7 @@ from fmnist_models.metrics import EpochMetrics
 from search.messages import FAILURE, METRICS, RESUMED, StartedTrial, WorkerSettings
 from search.ray_start import ray_alone
 from tests.faulty import ENTRY, faulty
+from tests.search.programs import is_loopback
 from tests.search.ray_loop import NODE
 
 TIMES = {"seconds", "images_per_second", "peak_memory_bytes"}
@@ -24,9 +25,9 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
-    with ray_alone(NODE):  # before anything imports ray
-        import ray
+    import ray  # before it is told to keep to this machine, as whatever ran before may have done
 
+    with ray_alone(NODE):
         yield ray
 
 
@@ -96,6 +97,17 @@ def process(ray: Any, settings: WorkerSettings) -> Iterator[Process]:
 
 def figures(metrics: dict[str, Any]) -> dict[str, Any]:
     return EpochMetrics.model_validate(metrics).model_dump(exclude=TIMES)
+
+
+def test_ray_keeps_to_this_machine(ray: Any) -> None:
+    found = [
+        connection.laddr.ip
+        for process in psutil.Process().children(recursive=True)
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert found
+    assert all(is_loopback(ip) for ip in found)
 
 
 def test_a_killed_worker_loses_its_epoch_and_another_goes_on_the_curve(
