@@ -13,6 +13,7 @@ from optuna.distributions import (
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL, Connection, text
+from sqlalchemy.exc import ResourceClosedError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from storage.engine import engine_options
@@ -80,6 +81,12 @@ class _JoinableSession(Session):
             if self.is_undone:  # by Optuna, which kept the reason (an equal key, say) to itself
                 raise StorageUnavailable("another search wrote the same: start again", passing=True)
             super().commit()
+        except ResourceClosedError as error:
+            super().rollback()
+            if not self.is_undone:
+                raise
+            # Cut in an operation that Optuna then tried again, over another connection than ours.
+            raise StorageUnavailable("the connection was cut: start again", passing=True) from error
         except BaseException:
             super().rollback()
             raise
