@@ -29,7 +29,7 @@ from pathlib import Path
 from storage import Database, EpochRow, open_database
 from tests.search.checker import check_no_repeats, check_study
 from tests.search.loop import STUDY as MADE_UP
-from tests.search.programs import assert_nothing_runs, finish, start, wait_for
+from tests.search.programs import AGENTS, assert_nothing_runs, finish, start, wait_for
 from tests.small_data import write_small_data
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,7 +77,7 @@ class Search:
 
     def outcome(self, what: str, before: States, remark: str = "") -> Outcome:
         """Check the finished study."""
-        assert_nothing_runs(self.folder, seconds=60)
+        assert_nothing_runs(self.folder, seconds=60, apart_from=AGENTS)
         return concluded(self.url(), "quick", self.trials, what, before, remark)
 
 
@@ -125,7 +125,7 @@ def killed_driver(folder: Path) -> Outcome:
         driver.kill()
         driver.communicate()
         began = time.monotonic()
-        assert_nothing_runs(folder, seconds=60)
+        assert_nothing_runs(folder, seconds=60, apart_from=AGENTS)
         gone = time.monotonic() - began
         before = states(search.url())
     search.finish()

@@ -15,6 +15,8 @@ from tests.conftest import ROOT
 MARK = "FMNIST_TEST_RUN"
 """Ray's processes inherit the environment of the search that started them."""
 OPTIONS = ["--space", "quick", "--epochs", "2", "--json"]
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""When Ray is killed these try for a minute to tell it so, without computing, and end."""
 
 
 def start(
@@ -47,23 +49,29 @@ def finish(search: subprocess.Popen[str], status: int, timeout: float = 150) -> 
     return out, err
 
 
-def processes_of(folder: Path) -> list[psutil.Process]:
-    """The living processes of the searches that were started in `folder`."""
+def processes_of(folder: Path, apart_from: tuple[str, ...] = ()) -> list[psutil.Process]:
+    """The living processes of the searches that were started in `folder`, but for some names.
+
+    Ray's agents overwrite their environment with their title: their working folder tells.
+    """
     found = []
     for process in psutil.process_iter():
         try:
-            ours = process.environ().get(MARK) == str(folder)
-            if ours and process.status() != psutil.STATUS_ZOMBIE:
+            ours = process.environ().get(MARK) == str(folder) or process.cwd() == str(folder)
+            gone = process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid()
+            if ours and not gone and process.name() not in apart_from:
                 found.append(process)
         except psutil.Error:
             continue
     return found
 
 
-def assert_nothing_runs(folder: Path, seconds: float = 20) -> None:
+def assert_nothing_runs(
+    folder: Path, seconds: float = 20, apart_from: tuple[str, ...] = ()
+) -> None:
     """Assert that within `seconds` no process of a search in `folder` is left."""
     deadline = time.monotonic() + seconds
-    while left := processes_of(folder):
+    while left := processes_of(folder, apart_from):
         assert time.monotonic() < deadline, left
         time.sleep(0.2)
 

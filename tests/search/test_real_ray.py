@@ -11,7 +11,14 @@ import run_search
 from fmnist_models.config import parse_config
 from storage import open_database
 from tests.search.checker import check_no_repeats, check_study
-from tests.search.programs import OPTIONS, assert_nothing_runs, finish, start, wait_for
+from tests.search.programs import (
+    AGENTS,
+    OPTIONS,
+    assert_nothing_runs,
+    finish,
+    start,
+    wait_for,
+)
 
 STUDY = "quick"
 
@@ -94,8 +101,9 @@ def test_killed_and_started_again(tmp_path: Path, small_data: Path) -> None:
     wait_for(search, "epoch 1/2")
     search.kill()
     search.communicate()
-    assert_nothing_runs(tmp_path, seconds=60)
+    assert_nothing_runs(tmp_path, apart_from=AGENTS)
     _, err = finish(start(tmp_path, *options), 0)
     assert "left running by a driver that died" in err
+    assert_nothing_runs(tmp_path, seconds=70)
     check(tmp_path, 4, ended=False)
     assert outcomes(tmp_path) == [None, "done"]
