@@ -26,7 +26,7 @@ Kind = TypeVar("Kind", bound=Config)
 def train(options: Options) -> int:
     """Train one model, or several seeds of it."""
     config = _changed(read_config(options.config), options.epochs, options.seed)
-    device = _device(options.device)
+    device = _training_device(options.device)
     say, extras = _watched(options)
     config = _within(options, config, device, options.seeds or 1, say)
     from fmnist_models.several import seeds_lines, train_several
@@ -54,7 +54,7 @@ def train(options: Options) -> int:
 def distill(options: Options) -> int:
     """Train one model that a teacher helps."""
     config = _changed(read_config(options.config), options.epochs, options.seed)
-    device = _device(options.device)
+    device = _training_device(options.device)
     say, extras = _watched(options)
     config = _within(options, config, device, 1, say)
     from fmnist_models.distill import DistillConfig
@@ -235,6 +235,16 @@ def _print_outcome(folder: Path, metrics: ModelMetrics) -> None:
     if (folder / REPORT).exists():
         print(f"Report: {folder / REPORT}")
     print(f"Next: python -m fmnist_models predict {folder} IMAGE...")
+
+
+def _training_device(wanted: str | None) -> str:
+    """As `_device`, with memory made ready before the first tensor."""
+    from fmnist_models.allocator import keep_memory
+
+    device = _device(wanted)
+    if device == "cpu":
+        keep_memory()
+    return device
 
 
 def _device(wanted: str | None) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
+from fmnist_models.allocator import keep_memory
 from fmnist_models.augment import BatchLoader
 from fmnist_models.averaging import (
     Average,
@@ -86,6 +87,8 @@ class Trainer:
                 f"batch_size {config.batch_size} is larger than the {images} training images; "
                 "lower it or train on more"
             )
+        if device == "cpu":
+            keep_memory()
         reset_peak_memory(device)
         self.config, self.device, self.precision = config, device, precision
         self.micro_batches = min(micro_batches, config.batch_size)

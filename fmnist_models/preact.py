@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from fmnist_models.config import Activation, ModelConfig, Probability
 from fmnist_models.families import Family
-from fmnist_models.layers import Head, activation, conv3x3, norm, stochastic_depth
+from fmnist_models.layers import Head, PointwiseConv2d, activation, conv3x3, norm, stochastic_depth
 
 FOUR_STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 """Number of blocks in each stage, for each depth of the layout "imagenet"."""
@@ -104,7 +104,7 @@ class Block(nn.Module):
 
 
 def _conv1x1(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    conv = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+    conv = PointwiseConv2d(inputs, outputs, stride)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
 

@@ -21,6 +21,7 @@ from fmnist_models.layers import (
     GeMPool,
     Head,
     MeanPool,
+    PointwiseConv2d,
     activation,
     conv3x3,
     drop_block,
@@ -82,7 +83,7 @@ class Block(nn.Module):
         self.stochastic_depth = stochastic_depth(drop)
         self.shortcut: nn.Conv2d | None = None
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+            self.shortcut = PointwiseConv2d(inputs, outputs, stride)
             nn.init.kaiming_normal_(self.shortcut.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:

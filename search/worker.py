@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from fmnist_models.allocator import keep_memory
 from fmnist_models.config import TrialConfig, explain
 from fmnist_models.data import Dataset, load_search_data
 from fmnist_models.engine import Trainer
@@ -117,6 +118,8 @@ class TrialRun:
         self, settings: WorkerSettings, trial: StartedTrial, dataset: Dataset | None = None
     ) -> None:
         self._settings, self._trial = settings, trial
+        if settings.device == "cpu":
+            keep_memory()
         set_threads(settings.threads)
         self._dataset = dataset or _load(settings.data_dir, settings.train_samples)
         folder = settings.checkpoint_dir

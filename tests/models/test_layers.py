@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from fmnist_models.layers import DropBlock, GeMPool, MeanPool, drop_block, stochastic_depth
+from fmnist_models.layers import (
+    DropBlock,
+    GeMPool,
+    MeanPool,
+    PointwiseConv2d,
+    drop_block,
+    stochastic_depth,
+)
 
 
 @pytest.mark.parametrize("size", [3, 5, 7])
@@ -78,3 +85,16 @@ def test_gem_is_learned_in_float32_and_takes_any_feature() -> None:
     assert layer.raw.grad is not None and layer.raw.grad.isfinite().all()
     with torch.device("meta"):
         assert GeMPool()(torch.empty(2, 4, 7, 7)).shape == (2, 4)
+
+
+@pytest.mark.parametrize(("side", "stride"), [(28, 2), (7, 2), (9, 3), (5, 1)])
+def test_pointwise_convolution_is_the_strided_one(side: int, stride: int) -> None:
+    layer = PointwiseConv2d(3, 5, stride)
+    images = torch.randn(2, 3, side, side).requires_grad_()
+    plain = torch.nn.functional.conv2d(images, layer.weight, stride=stride)
+    found = layer(images)
+    torch.testing.assert_close(found, plain)
+    weights = torch.randn_like(plain)
+    ours = torch.autograd.grad((found * weights).sum(), [images, layer.weight])
+    theirs = torch.autograd.grad((plain * weights).sum(), [images, layer.weight])
+    torch.testing.assert_close(ours, theirs)

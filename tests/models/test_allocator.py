@@ -1,0 +1,57 @@
+"""Memory that a step frees is there for the next, and comes back when it is given back."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from fmnist_models.allocator import HUGE_PAGES, keep_memory
+from fmnist_models.memory import give_back_memory, resident_bytes
+
+MEGABYTES_64 = 2**24
+"""Of float32."""
+
+
+def work() -> None:
+    """Allocate, touch and free 64 MB, above any threshold that glibc comes to by itself."""
+    torch.ones(MEGABYTES_64)
+
+
+def faults(work: Callable[[], object]) -> int:
+    """Pages that the system had to add for `work`."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    work()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def in_a_new_process(code: str) -> str:
+    command = [sys.executable, "-c", f"from tests.models.test_allocator import *\n{code}"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts pages as Linux does")
+def test_freed_memory_is_kept() -> None:
+    plain = in_a_new_process("work(); work(); print(faults(work))")
+    kept = in_a_new_process("keep_memory(); work(); work(); print(faults(work))")
+    assert int(kept) < 10 < int(plain)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts pages as Linux does")
+def test_kept_memory_can_be_given_back() -> None:
+    code = "keep_memory(); work(); kept = resident_bytes(); give_back_memory('cpu')"
+    left = in_a_new_process(f"{code}; print(kept - resident_bytes())")
+    assert int(left) > 3 * MEGABYTES_64
+
+
+def test_a_setting_of_the_user_stays() -> None:
+    code = f"os.environ[{HUGE_PAGES!r}] = '0'; keep_memory(); print(os.environ[{HUGE_PAGES!r}])"
+    assert in_a_new_process(code) == "0"
+
+
+__all__ = ["faults", "give_back_memory", "keep_memory", "os", "resident_bytes", "work"]
