@@ -5,21 +5,26 @@ r"""The training engine beside the loop that everybody writes: images/s, and acc
 
 The rival: torchvision's FashionMNIST with its transforms (flip, padded crop, ToTensor, Normalize),
 a DataLoader (the better of none and two worker processes), fp32, default layout, SGD. Same network,
-batch, augmentation and optimizer settings. Both are timed in turns in one process, so that whoever
-else uses the machine slows both; the ratio of the medians is what counts. Accuracy is that of
-quick-2-16 on the 10,000 validation images, after equal epochs on the other 50,000 at the same
-constant learning rate, without weight averaging.
+batch, augmentation and optimizer settings, all threads. Ours once with all threads and once as a
+search trains, a trial on each core, images/s of all together. All are timed in turns, so that
+whoever else uses the machine slows all; the ratio of the medians is what counts. Accuracy is that
+of quick-2-16 on the 10,000 validation images, after equal epochs on the other 50,000 at the same
+constant learning rate, without weight averaging. What OUT.json has is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
+import multiprocessing
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -27,7 +32,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks import usual
 from benchmarks.report import last_epoch, machine, table
+from fmnist_models.allocator import keep_memory
 from fmnist_models.config import AugmentationConfig, ModelConfig, SgdConfig, TrialConfig
 from fmnist_models.data import Dataset, load_search_data, split_indices
 from fmnist_models.engine import Trainer
@@ -52,6 +59,10 @@ NETWORKS: dict[str, ModelConfig] = {
 }
 
 
+USUAL, USUAL_WORKERS = "usual loop", "usual loop, 2 workers"
+OURS, OURS_AT_ONCE = "ours", "ours, one a core"
+
+
 def config_of(model: ModelConfig, epochs: int = 1, seed: int = 0) -> TrialConfig:
     return TrialConfig(
         model=model,
@@ -63,144 +74,146 @@ def config_of(model: ModelConfig, epochs: int = 1, seed: int = 0) -> TrialConfig
     )
 
 
-class UsualLoop:
-    """What a tutorial would train: one epoch a call of `epoch`."""
-
-    def __init__(
-        self,
-        model: ModelConfig,
-        folder: Path,
-        workers: int,
-        seed: int = 0,
-        indices: Sequence[int] | None = None,
-    ) -> None:
-        from torchvision import transforms  # type: ignore[import-untyped]
-        from torchvision.datasets import FashionMNIST  # type: ignore[import-untyped]
-
-        torch.manual_seed(seed)
-        steps = [
-            transforms.RandomHorizontalFlip(),
-            transforms.RandomCrop(28, padding=SHIFT),
-            transforms.ToTensor(),
-            transforms.Normalize((0.2860,), (0.3530,)),
-        ]
-        data = FashionMNIST(str(folder), train=True, transform=transforms.Compose(steps))
-        if indices is not None:
-            data = torch.utils.data.Subset(data, indices)
-        self.batches: Any = torch.utils.data.DataLoader(
-            data, batch_size=BATCH, shuffle=True, drop_last=True, num_workers=workers
-        )
-        self.model = build_model(model, 10)
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=SGD.lr, momentum=0.9, nesterov=True, weight_decay=5e-4
-        )
-        self.loss = nn.CrossEntropyLoss()
-
-    def steps(self, most: int) -> Iterator[None]:
-        """Train a step at a time, no more than `most`."""
-        self.model.train()
-        for step, (images, labels) in enumerate(self.batches):
-            if step == most:
-                return
-            self.optimizer.zero_grad()
-            self.loss(self.model(images), labels).backward()
-            self.optimizer.step()
-            yield
+def rival_steps(model: nn.Module, data: Any, workers: int) -> Iterator[None]:
+    """The usual loop over an epoch, a step at a time."""
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=SGD.lr, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
+    return usual.steps(model, optimizer, usual.batches(data, BATCH, workers))
 
 
 def rival_accuracy(
     model: ModelConfig, data: Dataset, folder: Path, epochs: int, seed: int
 ) -> float:
     """Validation accuracy after so many epochs on the images that ours trains on."""
-    labels = read_training_files(folder / "FashionMNIST" / "raw").labels
-    train, _ = split_indices(labels)
-    loop = UsualLoop(model, folder, 0, seed, train.tolist())
+    everything = usual.images(folder, shift=SHIFT)
+    train, _ = split_indices(read_training_files(folder / "FashionMNIST" / "raw").labels)
+    torch.manual_seed(seed)
+    network = build_model(model, 10)
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=SGD.lr, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
     for _ in range(epochs):
-        for _ in loop.steps(len(loop.batches)):
+        loader = usual.batches(usual.subset(everything, train.tolist()), BATCH)
+        for _ in usual.steps(network, optimizer, loader):
             pass
-    loop.model.eval()
-    images = (data.validation.images.float() / 255 - 0.2860) / 0.3530
+    network.eval()
+    images = (data.validation.images.float() / 255 - usual.MEAN) / usual.STD
     with torch.inference_mode():
-        found = torch.cat([loop.model(part).argmax(1) for part in images.split(1000)])
+        found = torch.cat([network(part).argmax(1) for part in images.split(1000)])
     return float((found == data.validation.labels).float().mean())
-
-
-def unpacked(source: Path, folder: Path) -> None:
-    """The data where torchvision looks for it."""
-    raw = folder / "FashionMNIST" / "raw"
-    raw.mkdir(parents=True)
-    for path in source.iterdir():
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-        (raw / path.name.removesuffix(".gz")).write_bytes(content)
 
 
 def rival_speed(model: ModelConfig, folder: Path, workers: int, steps: int) -> float:
     """Images a second, without the first steps, in which processes and threads start."""
-    loop = UsualLoop(model, folder, workers).steps(steps + 5)
+    torch.manual_seed(0)
+    network = build_model(model, 10)
+    loop = rival_steps(network, usual.images(folder, shift=SHIFT), workers)
     for _ in range(5):
         next(loop)
     start = time.perf_counter()
-    done = sum(1 for _ in loop)
+    done = sum(1 for _ in islice(loop, steps))
     return done * BATCH / (time.perf_counter() - start)
 
 
-def our_speed(model: ModelConfig, data: Dataset, precision: Precision, steps: int) -> float:
-    """Images a second of an epoch of so many steps, after one that is not counted."""
-    part = replace(
-        data,
-        train=data.train.subset(torch.arange(steps * BATCH)),
-        validation=data.validation.subset(torch.arange(0)),
+def _part(data: Dataset, steps: int) -> Dataset:
+    """Images for so many steps, none to validate."""
+    train, validation = torch.arange(steps * BATCH), torch.arange(0)
+    return replace(
+        data, train=data.train.subset(train), validation=data.validation.subset(validation)
     )
+
+
+def our_speed(model: ModelConfig, part: Dataset, precision: Precision) -> float:
+    """Images a second of an epoch of `part`, after one that is not counted."""
     trainer = Trainer(config_of(model, epochs=2), part, device="cpu", precision=precision)
     trainer.run_epoch()
     return trainer.run_epoch().images_per_second
 
 
-def speeds(options: argparse.Namespace, data: Dataset, folder: Path) -> list[dict[str, Any]]:
+def speeds(options: argparse.Namespace, data: Dataset, folder: Path) -> Iterator[dict[str, Any]]:
+    """Images a second of each network by each way, in turns; and what augmentation takes of it.
+
+    Ours run in processes of their own, which the usual loop shares nothing with.
+    """
     precision = choose_precision("cpu")
-    rows = []
-    for name, model in NETWORKS.items():
-        ways: dict[str, Callable[[], float]] = {
-            "usual loop, no workers": lambda m=model: rival_speed(m, folder, 0, options.steps),
-            "usual loop, 2 workers": lambda m=model: rival_speed(m, folder, 2, options.steps),
-            "ours": lambda m=model: our_speed(m, data, precision, options.steps),
-        }
-        found: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(options.repeats):
-            for way, measure in ways.items():
-                found[way].append(round(measure()))
-        middle = {way: median(values) for way, values in found.items()}
-        rival = max(value for way, value in middle.items() if way != "ours")
-        rows.append({"network": name, **found, "ratio": round(middle["ours"] / rival, 2)})
-        print(rows[-1], flush=True)
-    return rows
+    with _processes(1, options.threads) as one, _processes(options.threads, 1) as each:
+        for name in options.networks:
+            model, part = NETWORKS[name], _part(data, options.steps)
+            ways: dict[str, Callable[[], float]] = {
+                USUAL: partial(rival_speed, model, folder, 0, options.steps),
+                USUAL_WORKERS: partial(rival_speed, model, folder, 2, options.steps),
+                OURS: partial(at_once, one, 1, model, part, precision),
+                OURS_AT_ONCE: partial(at_once, each, options.threads, model, part, precision),
+            }
+            found: dict[str, list[float]] = {way: [] for way in ways}
+            for _ in range(options.repeats):
+                for way, measure in ways.items():
+                    found[way].append(round(measure()))
+            share = each.submit(augmentation_share, model, _part(data, 10), precision).result()
+            yield {"network": name, **found, "augmentation": share}
+
+
+def _processes(count: int, threads: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(count, context, initializer=_prepare, initargs=(threads,))
+
+
+def _prepare(threads: int) -> None:
+    keep_memory()
+    set_threads(threads)
+
+
+def at_once(
+    pool: ProcessPoolExecutor, count: int, model: ModelConfig, part: Dataset, precision: Precision
+) -> float:
+    """Images a second of so many trainings at the same time, together."""
+    tasks = [pool.submit(our_speed, model, part, precision) for _ in range(count)]
+    return sum(task.result() for task in tasks)
+
+
+def augmentation_share(model: ModelConfig, part: Dataset, precision: Precision) -> float:
+    """Share of an epoch's time that goes into making the batches, with all kinds on."""
+    everything = AugmentationConfig(flip=True, shift=SHIFT, cutout=8, random_erasing=0.5)
+    config = config_of(model, epochs=2).model_copy(update={"augmentation": everything})
+    trainer = Trainer(config, part, device="cpu", precision=precision)
+    trainer.run_epoch()
+    step = BATCH / trainer.run_epoch().images_per_second
+    seconds = []
+    for _ in range(10):
+        start = time.perf_counter()
+        trainer._batch(torch.arange(BATCH))
+        seconds.append(time.perf_counter() - start)
+    return round(median(seconds) / step, 3)
 
 
 def speed_table(rows: list[dict[str, Any]]) -> str:
-    ways = [key for key in rows[0] if key not in ("network", "ratio")]
-    cells = [
-        [row["network"], *(f"{median(row[way]):,.0f}" for way in ways), f"{row['ratio']:.1f}"]
-        for row in rows
-    ]
-    return table(["images/s", *ways, "ratio"], cells)
+    """Medians and ratios of medians; in brackets the lowest and highest of the repeats."""
+    ways = [USUAL, USUAL_WORKERS, OURS, OURS_AT_ONCE]
+    header = ["images/s", *ways, "ours, times", "at once, times", "augmentation"]
+    cells = []
+    for row in rows:
+        middle = {way: median(row[way]) for way in ways}
+        rival = max(middle[USUAL], middle[USUAL_WORKERS])
+        figures = [f"{middle[w]:,.0f} ({min(row[w]):,.0f}-{max(row[w]):,.0f})" for w in ways]
+        ratios = [f"{middle[way] / rival:.2f}" for way in (OURS, OURS_AT_ONCE)]
+        cells.append([row["network"], *figures, *ratios, f"{100 * row['augmentation']:.1f} %"])
+    return table(header, cells)
 
 
-def accuracies(options: argparse.Namespace, data: Dataset, folder: Path) -> list[dict[str, Any]]:
+def accuracies(
+    options: argparse.Namespace, data: Dataset, folder: Path
+) -> Iterator[dict[str, Any]]:
     """Validation accuracy after equal epochs on all 60,000 images but those 10,000."""
     precision = choose_precision("cpu")
     model = NETWORKS["quick-2-16"]
-    rows = []
-    for seed in range(options.seeds):
+    for seed in options.seeds:
         constant = LrScheduleConfig(kind="constant")
         config = config_of(model, options.epochs, seed).model_copy(update={"lr_schedule": constant})
         ours = last_epoch(config, data, precision)["val_accuracy"]
         fp32 = last_epoch(config, data, "fp32")["val_accuracy"]
         rival = rival_accuracy(model, data, folder, options.epochs, seed)
-        rows.append({"seed": seed, "ours": ours, "ours in fp32": fp32, "usual loop": rival})
-        print(rows[-1], flush=True)
-    return rows
+        yield {"seed": seed, "ours": ours, "ours in fp32": fp32, "usual loop": rival}
 
 
 def accuracy_table(rows: list[dict[str, Any]]) -> str:
@@ -218,6 +231,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--accuracy", action="store_true")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
@@ -225,22 +239,27 @@ def main() -> None:
     set_threads(options.threads)
     source = find_data().directory
     data = load_search_data(source)
-    with tempfile.TemporaryDirectory() as name:
-        unpacked(source, Path(name))
-        measure = accuracies if options.accuracy else speeds
-        rows = measure(options, data, Path(name))
-    content = {
-        "command": f"python -m benchmarks.engine --threads {options.threads}",
+    kept = options.out.with_suffix(".json")
+    content = json.loads(kept.read_text()) if kept.exists() else {"rows": []}
+    done = {row.get("network") for row in content["rows"]}
+    seeds = {row.get("seed") for row in content["rows"]}
+    options.networks = [name for name in options.networks if name not in done]
+    options.seeds = [seed for seed in range(options.seeds) if seed not in seeds]
+    write = accuracy_table if options.accuracy else speed_table
+    measure = accuracies if options.accuracy else speeds
+    content |= {
+        "command": "python -m benchmarks.engine " + " ".join(sys.argv[1:]),
         "machine": machine(["torch", "torchvision"]),
         "batch": BATCH,
-        "rows": rows,
     }
-    text = (accuracy_table if options.accuracy else speed_table)(rows) + "\n"
-    write_atomically(
-        options.out.with_suffix(".json"), (json.dumps(content, indent=1) + "\n").encode()
-    )
-    write_atomically(options.out.with_suffix(".md"), text.encode())
-    print(text)
+    with tempfile.TemporaryDirectory() as name:
+        usual.unpacked(source, Path(name))
+        for row in measure(options, data, Path(name)):
+            print(row, flush=True)
+            content["rows"].append(row)
+            write_atomically(kept, (json.dumps(content, indent=1) + "\n").encode())
+            text = write(content["rows"]) + "\n"
+            write_atomically(options.out.with_suffix(".md"), text.encode())
 
 
 if __name__ == "__main__":

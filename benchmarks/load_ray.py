@@ -90,7 +90,7 @@ def trials_that_train_nothing(folder: Path) -> dict[str, Any]:
     )
     with open_database(url) as database:
         trials = check_study(database, STUDY, TRIALS)
-    seconds = float(done.stdout.split()[-1])
+    seconds = float(done.stdout.split()[-2])
     return {
         "trials": TRIALS,
         "failed": sum(trial.state.name == "FAIL" for trial in trials),

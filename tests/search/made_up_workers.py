@@ -41,6 +41,14 @@ class Faulty(MadeUp):
         return fault() if fault else super().step()
 
 
+class Patient(MadeUp):
+    """Takes some seconds for an epoch, as small networks do, and no CPU time."""
+
+    def step(self) -> Result:
+        time.sleep(3.0)
+        return super().step()
+
+
 class SlowToLetGo(MadeUp):
     """Takes longer to let go of a trial than Ray waits for a teardown."""
 
@@ -52,4 +60,4 @@ class SlowToLetGo(MadeUp):
         time.sleep(30)
 
 
-KINDS = {kind.__name__: kind for kind in (MadeUp, Faulty, SlowToLetGo)}
+KINDS = {kind.__name__: kind for kind in (MadeUp, Faulty, Patient, SlowToLetGo)}

@@ -1,7 +1,8 @@
 """A driver that runs a real SearchSession on real Ray, with workers that train nothing.
 
-python -m tests.search.ray_loop URL TRIALS WORKER
-where WORKER is a class of made_up_workers; prints the seconds from the first trial to the last.
+python -m tests.search.ray_loop URL TRIALS WORKER [EPOCHS [CONCURRENCY]]
+where WORKER is a class of made_up_workers; prints the seconds from the first trial to the last, and
+the seconds of CPU time that the driver had meanwhile.
 Which trial took which fault is noted in a folder `faults` beside the SQLite file.
 """
 
@@ -25,37 +26,39 @@ from tests.search.made_up_faults import FOLDER
 LIMIT_SECONDS = 10.0
 """That an epoch may take."""
 NODE = Node(name="here", cpus=2, gpus=0, memory_bytes=4_000_000_000)
+WORKER_BYTES = 2_000_000_000
 SETTINGS = WorkerSettings(
     data_dir="none", train_samples=None, device="cpu", precision="fp32", threads=1
 )
 
 
-def plan_of(trials: int) -> SearchPlan:
-    """Two trials at a time."""
-    settings = make_settings(space="quick", trials=trials, study=STUDY, epochs=EPOCHS)
-    return make_plan(settings, get_space("quick"), device="cpu", nodes=[NODE])
+def plan_of(trials: int, node: Node = NODE, epochs: int = EPOCHS) -> SearchPlan:
+    """A trial at a time on each core of `node`."""
+    settings = make_settings(space="quick", trials=trials, study=STUDY, epochs=epochs)
+    return make_plan(settings, get_space("quick"), device="cpu", nodes=[node])
 
 
-def main(url: str, trials: int, worker: str) -> None:
+def main(url: str, trials: int, worker: str, epochs: int = EPOCHS, concurrency: int = 2) -> None:
     """Run a search to its end."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    node = NODE.model_copy(update={"cpus": concurrency, "memory_bytes": concurrency * WORKER_BYTES})
     with open_database(url) as database:
         assert database.path is not None
         faults = database.path.parent / "faults"
         faults.mkdir()
         os.environ[FOLDER] = str(faults)
-        session = open_session(database, trials)
+        session = open_session(database, trials, epochs=epochs)
         control = Control(lambda: False, lambda: None, epoch_limit=lambda started: LIMIT_SECONDS)
         try:
-            with ray_alone(NODE):  # before anything imports ray
+            with ray_alone(node):  # before anything imports ray
                 from tests.search.made_up_workers import KINDS
 
-                began = time.monotonic()
-                run_trials(session, plan_of(trials), SETTINGS, control, KINDS[worker])
-                print(time.monotonic() - began)
+                began, cpu = time.monotonic(), time.process_time()
+                run_trials(session, plan_of(trials, node, epochs), SETTINGS, control, KINDS[worker])
+                print(time.monotonic() - began, time.process_time() - cpu)
         finally:
             session.close("done")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:]))
