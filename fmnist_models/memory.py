@@ -100,6 +100,11 @@ def resident_bytes() -> int:
     return resident
 
 
+def allocated_bytes(device: str) -> int:
+    """What this process's tensors take of the GPU now; 0 on a CPU."""
+    return 0 if device == "cpu" else torch.cuda.memory_allocated()
+
+
 def reset_peak_memory(device: str) -> None:
     """Let `peak_memory_bytes` start anew, as far as the system can."""
     if device != "cpu":
