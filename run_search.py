@@ -89,7 +89,9 @@ def _add_machine_options(parser: Parser) -> None:
     group.add_argument("--concurrency", type=int, help="trials at a time (default: what fits)")
     group.add_argument("--cpus-per-trial", type=float, help="CPU cores of a trial (default: 1)")
     group.add_argument(
-        "--gpus-per-trial", type=float, help="GPUs of a trial, may be a part (default: 1 if any)"
+        "--gpus-per-trial",
+        type=float,
+        help="GPUs of a trial, may be a part (default: 1, 1/2 or 1/4, as was measured to suffice)",
     )
     group.add_argument(
         "--address",

@@ -24,9 +24,12 @@ from fmnist_models.data import Dataset
 from fmnist_models.engine import Trainer
 from fmnist_models.families import build_model
 from fmnist_models.layers import PartialConv2d
+from fmnist_models.memory import allocated_bytes, give_back_memory, is_out_of_memory
 from fmnist_models.precision import Precision
 
-PROBE_STEPS = 3
+PROBE_STEPS, GPU_PROBE_STEPS = 3, 30
+PROBE_BYTES_PER_PARAMETER = 12
+"""What a probe surely holds of each on a GPU: the weight, its gradient and its momentum."""
 PASSES: dict[type[nn.Module], int] = {nn.SiLU: 2, nn.GELU: 2, nn.Mish: 7, PartialConv2d: 3}
 PADDED_PASSES = 3
 """Passes over memory that some modules take, in those of a ReLU; measured: benchmarks/LOG.md."""
@@ -88,11 +91,16 @@ def _same(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class CostModel:
-    """Seconds that one training image takes, from what its network does."""
+    """Seconds that one training image takes, from what its network does.
+
+    `bytes_per_activation`: of a GPU's memory for each value that a network writes for an image of
+    the batch; 0 where it was not measured.
+    """
 
     seconds_per_mac: float
     seconds_per_pass: float
     seconds_per_image: float = 0.0
+    bytes_per_activation: float = 0.0
 
     def image_seconds(self, model: ModelConfig) -> float:
         """Predicted seconds to train on one image once."""
@@ -111,16 +119,45 @@ class CostModel:
         return self.image_seconds(model) * (train + VALIDATION_SHARE * validation)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What training took: seconds an image, and on a GPU the most memory, in bytes; else 0."""
+
+    image_seconds: float
+    peak_memory_bytes: int
+
+
 def calibrate(
     probes: Sequence[TrialConfig], dataset: Dataset, *, device: str, precision: Precision
 ) -> CostModel:
-    """Train a few steps of each of `probes` here and now, and fit the cost model to them."""
-    measured = [
-        measure_image_seconds(probe, dataset, device=device, precision=precision)
-        for probe in probes
-    ]
-    costs = [model_cost(probe.model) for probe in probes]
-    return fit([(c.macs, c.passes) for c in costs], measured)
+    """Train a few steps of each of `probes` here and now, and fit the cost model to them.
+
+    A probe for which memory does not suffice is left out, but not the last that is left.
+    """
+    found: list[tuple[TrialConfig, Measured]] = []
+    for probe in probes:
+        try:
+            found.append((probe, measure(probe, dataset, device=device, precision=precision)))
+        except Exception as error:
+            if not (found and is_out_of_memory(error)):
+                raise
+    if device != "cpu":
+        give_back_memory(device)  # this process lives on, beside those that train
+    costs = [model_cost(probe.model) for probe, _ in found]
+    times = fit([(c.macs, c.passes) for c in costs], [m.image_seconds for _, m in found])
+    peaks = [(model_cost(p.model), p.batch_size, m.peak_memory_bytes) for p, m in found]
+    return replace(times, bytes_per_activation=fit_memory(peaks))
+
+
+def fit_memory(peaks: Sequence[tuple[ModelCost, int, int]]) -> float:
+    """Bytes for each activation of an image: the most that any (cost, batch, peak bytes) took.
+
+    The most, as what is expected to fit on a shared card has to.
+    """
+    return max(
+        max(0.0, peak - PROBE_BYTES_PER_PARAMETER * cost.parameters) / (cost.activations * batch)
+        for cost, batch, peak in peaks
+    )
 
 
 def fit(counts: Sequence[tuple[int, int]], seconds: Sequence[float]) -> CostModel:
@@ -146,8 +183,14 @@ def fit(counts: Sequence[tuple[int, int]], seconds: Sequence[float]) -> CostMode
 def measure_image_seconds(
     probe: TrialConfig, dataset: Dataset, *, device: str, precision: Precision
 ) -> float:
-    """Seconds a training image takes: the fastest of a few short epochs of a few steps."""
-    steps = PROBE_STEPS * probe.batch_size
+    """Seconds a training image takes, see `measure`."""
+    return measure(probe, dataset, device=device, precision=precision).image_seconds
+
+
+def measure(probe: TrialConfig, dataset: Dataset, *, device: str, precision: Precision) -> Measured:
+    """Time and memory of the fastest of a few short epochs of a few steps of `probe`."""
+    on_cpu = device == "cpu"
+    steps = (PROBE_STEPS if on_cpu else GPU_PROBE_STEPS) * probe.batch_size
     images = dataset.train.subset(torch.arange(min(steps, len(dataset.train))))
     part = replace(dataset, train=images, validation=images.subset(torch.arange(0)))
     # The network alone, one pass a step, with a learning rate that lets no probe diverge.
@@ -158,11 +201,15 @@ def measure_image_seconds(
         epochs=3,
         seed=probe.seed,
     )
+    if not on_cpu:
+        give_back_memory(device)  # of the probe before
+    before = allocated_bytes(device)
     trainer = Trainer(config, part, device=device, precision=precision)
-    speeds = []
+    epochs = []
     for _ in range(2):
         start = time.perf_counter()
-        speeds.append(trainer.run_epoch().images_per_second)
-        if time.perf_counter() - start > 2:
-            break
-    return 1 / max(speeds)
+        epochs.append(trainer.run_epoch())
+        if on_cpu and time.perf_counter() - start > 2:
+            break  # on a GPU the first one may have taken that to set things up
+    peak = 0 if on_cpu else max(e.peak_memory_bytes for e in epochs) - before
+    return Measured(1 / max(e.images_per_second for e in epochs), peak)

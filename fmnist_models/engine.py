@@ -32,6 +32,7 @@ from fmnist_models.averaging import (
 from fmnist_models.config import ScheduleFreeConfig, TrialConfig
 from fmnist_models.data import Dataset
 from fmnist_models.errors import ConfigError, DivergedError
+from fmnist_models.graphs import GraphedPasses
 from fmnist_models.inference import EVALUATION_BATCH, feed, predict
 from fmnist_models.losses import build_network, training_loss
 from fmnist_models.memory import peak_memory_bytes, reset_peak_memory
@@ -70,6 +71,9 @@ class Trainer:
     both passes of SAM, clipping and the update are the undivided batch's; the step is the same up
     to rounding, but for two layers: dropout draws otherwise, and batch norm normalises each part by
     itself (ghost batches, arXiv:1705.08741), its running statistics moving as far a step as before.
+
+    `graphs`: whether forward and backward pass run as CUDA graphs (graphs.py). By default they do
+    on a GPU where launching them takes longer than computing; in parts they never do.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Trainer:
         device: str,
         precision: Precision,
         micro_batches: int = 1,
+        graphs: bool | None = None,
     ) -> None:
         images = len(dataset.train)
         if config.batch_size > images:
@@ -108,6 +113,10 @@ class Trainer:
         self.average = self._new_average()
         rho = config.regularization.sam_rho
         self._sam = Sam(self.model, rho) if rho else None
+        wanted = device != "cpu" if graphs is None else graphs
+        self.graphs: GraphedPasses | None = None
+        if wanted and self.micro_batches == 1:
+            self.graphs = GraphedPasses(self.model, device, always=bool(graphs))
         self._generator = torch.Generator(device)
         self._load = BatchLoader(self.train.images, dataset, config.augmentation, self._generator)
         mixed = config.augmentation.mixing != "none"
@@ -221,14 +230,21 @@ class Trainer:
         loss, hits = self._add_gradients(images, labels)
         if self._sam:
             with self._sam.perturbed():
-                self._add_gradients(images, labels)
+                self._add_gradients(images, labels, "perturbed")
         if self.config.regularization.clip_norm:
             clip_grad_norm_(self.model.parameters(), self.config.regularization.clip_norm)
         self.optimizer.step()
         return loss, hits
 
-    def _add_gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the gradients of the mean loss to the parameters'; that loss, and hits."""
+    def _add_gradients(
+        self, images: Tensor, labels: Tensor, name: str = "plain"
+    ) -> tuple[Tensor, Tensor]:
+        """Give the parameters, which have none, gradients of the mean loss; that loss, and hits.
+
+        `name` tells the passes of a step apart.
+        """
+        if self.graphs:
+            return self.graphs.run(name, self._backward, images, labels)
         if self.micro_batches == 1:
             return self._backward(images, labels)
         loss, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
@@ -242,7 +258,7 @@ class Trainer:
     def _backward(
         self, images: Tensor, labels: Tensor, share: float = 1.0
     ) -> tuple[Tensor, Tensor]:
-        """As `_add_gradients` in one go, of `share` times the loss."""
+        """As `_add_gradients` in one go, of `share` times the loss, added to what there is."""
         loss, logits = self._forward(images, labels)
         if share != 1:
             loss = loss * share

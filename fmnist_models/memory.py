@@ -46,7 +46,7 @@ def keep_under(limit_bytes: int, networks: Iterable[nn.Module], device: str) -> 
 
     Looked at as each layer begins its forward pass, on a GPU as the network does: that is where a
     training step takes memory, layer by layer, so that it ends before the system is in need and
-    kills whom it likes.
+    kills whom it likes. A pass that is replayed as a CUDA graph is not looked at.
     """
     process, next_check = psutil.Process(), 0.0
 
@@ -98,6 +98,11 @@ def resident_bytes() -> int:
     """What this process has in memory now, shared libraries included."""
     resident: int = psutil.Process().memory_info().rss
     return resident
+
+
+def allocated_bytes(device: str) -> int:
+    """What this process's tensors take of the GPU now; 0 on a CPU."""
+    return 0 if device == "cpu" else torch.cuda.memory_allocated()
 
 
 def reset_peak_memory(device: str) -> None:

@@ -184,12 +184,15 @@ def _train(
     trainer.on_step = _step_teller(extras.watchers)
     for watcher in extras.watchers:
         watcher.begin(config.epochs, epochs)
+    first = trainer.epoch + 1
     for metrics in trainer.epochs():
         epochs.append(metrics)
         _checkpoint(trainer, folder, dataset.digest, epochs)
         for watcher in extras.watchers:
             watcher.end_epoch(metrics)
         say(_line(metrics, config.epochs))
+        if metrics.epoch == first and trainer.graphs and trainer.graphs.failure:
+            say(f"trains without CUDA graphs, which is slower: {trainer.graphs.failure}")
     return trainer, epochs
 
 

@@ -19,8 +19,9 @@ from search.plan import SearchPlan
 from spaces import Space, SpaceContext
 
 PROBES = 4
-PROBE_RANGE = 12.0
-"""The largest network that is timed does about so many times the work of the smallest."""
+PROBE_RANGE, GPU_PROBE_RANGE = 12.0, 300.0
+"""The largest network that is timed does about so many times the work of the smallest: on a GPU
+more, where only large ones show what work costs and small ones what launching costs."""
 PROBE_BATCH = 128
 START_SECONDS = 12.0
 """From the start of Ray to the first trial's first batch: an allowance, not measured alone."""
@@ -59,7 +60,7 @@ def measure(space: Space, plan: SearchPlan, dataset: Dataset, precision: Precisi
     Raises UsageError when an epoch of even the smallest would take longer than the plan allows.
     """
     set_threads(max(1, int(plan.cpus_per_trial)))
-    probes = choose_probes(space)
+    probes = choose_probes(space, PROBE_RANGE if plan.device == "cpu" else GPU_PROBE_RANGE)
     cost = calibrate(probes, dataset, device=plan.device, precision=precision)
     machine = Machine(dataset, precision, cost)
     least, limit = machine.epoch_seconds(probes[0].model), plan.max_epoch_seconds
@@ -71,18 +72,22 @@ def measure(space: Space, plan: SearchPlan, dataset: Dataset, precision: Precisi
     return replace(machine, least_epoch_seconds=least)
 
 
-def choose_probes(space: Space) -> list[TrialConfig]:
-    """Configurations to time: the space's smallest network and others up to `PROBE_RANGE` of it.
-
-    Chosen among the known-good points and random samples, evenly by the logarithm of their work.
-    """
+def candidates(space: Space) -> list[TrialConfig]:
+    """The known-good points of a space and `SAMPLES` random configurations, always the same."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     context = SpaceContext(epochs=1)
     found = [space.configure(point, context) for point in space.points]
-    found += [space.suggest(study.ask(), context) for _ in range(SAMPLES)]
-    work = {config: math.log(model_cost(config.model).macs) for config in found}
+    return found + [space.suggest(study.ask(), context) for _ in range(SAMPLES)]
+
+
+def choose_probes(space: Space, span: float = PROBE_RANGE) -> list[TrialConfig]:
+    """Configurations to time: the space's smallest network and others up to `span` times its work.
+
+    Chosen among the known-good points and random samples, evenly by the logarithm of their work.
+    """
+    work = {config: math.log(model_cost(config.model).macs) for config in candidates(space)}
     least = min(work.values())
-    steps = [least + i / (PROBES - 1) * math.log(PROBE_RANGE) for i in range(PROBES)]
+    steps = [least + i / (PROBES - 1) * math.log(span) for i in range(PROBES)]
     near = {_nearest(work, step) for step in steps}
     probes = sorted(near, key=lambda config: work[config])
     return [config.model_copy(update={"batch_size": PROBE_BATCH}) for config in probes]

@@ -55,12 +55,19 @@ def foretell(
         )
     budget = settings.time_budget_seconds
     ends = f", ends after {duration(budget)} at the latest" if budget else ""
+    at_once = f"{plan.concurrency} at a time{_sharing(plan)}"
     lines.append(
         f"plan: {settings.trials - before} trials of up to {plan.epochs} epochs, "
-        f"{plan.concurrency} at a time, {settings.sampler} and {settings.scheduler}; "
+        f"{at_once}, {settings.sampler} and {settings.scheduler}; "
         f"about {duration(expected.total_seconds)}{ends}"
     )
     return Forecast(expected.total_seconds, tuple(lines))
+
+
+def _sharing(plan: SearchPlan) -> str:
+    return (
+        f" (up to {int(1 / plan.gpus_per_trial)} on a GPU)" if 0 < plan.gpus_per_trial < 1 else ""
+    )
 
 
 def _here(settings: SearchSettings, plan: SearchPlan, found: Findings, expected: Estimate) -> str:

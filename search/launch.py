@@ -30,6 +30,7 @@ from search.ray_runner import run_trials
 from search.schedulers import make_scheduler
 from search.session import SearchSession, Tolerance
 from search.settings import SearchSettings
+from search.sharing import Needs, needed_shares
 from search.signals import Signals
 from search.site import Findings, Site, site_of
 from search.study import finished, open_study, reap, start_launch
@@ -127,9 +128,7 @@ def _run(launch: Launch, signals: Signals) -> SearchSession | None:
         launch.say(f"study {launch.study.study_name} has {before} finished trials: nothing to do")
         return None
     found = launch.site.measure(launch.space, launch.plan, launch.dataset)
-    plan = make_plan(
-        launch.settings, launch.space, device=launch.plan.device, nodes=found.nodes
-    )  # again, as only now the memory of a cluster's GPUs is known
+    plan = _plan_again(launch, found)
     launch = replace(launch, plan=plan)
     about = environment(
         *(plan, found.nodes, found.machine.precision, found.device_name),
@@ -149,6 +148,15 @@ def _run(launch: Launch, signals: Signals) -> SearchSession | None:
         launch.database.end_launch(launch_id, "ended before its first trial")
         raise
     return _run_session(launch, launch_id, signals, found.machine, context, clock)
+
+
+def _plan_again(launch: Launch, found: Findings) -> SearchPlan:
+    """The plan, now that the memory of a cluster's GPUs and what trials need of them are known."""
+    device = launch.plan.device
+    card = min((node.card_memory_bytes for node in found.nodes if node.gpus), default=0)
+    needs = Needs(found.machine.cost, device)
+    shares = needed_shares(launch.space, needs, card) if device != "cpu" else ()
+    return make_plan(launch.settings, launch.space, device=device, nodes=found.nodes, shares=shares)
 
 
 def _say_of_precision(launch: Launch, found: Findings) -> None:
@@ -244,6 +252,7 @@ def _control(launch: Launch, signals: Signals, machine: Machine, display: Displa
         epoch_limit=lambda started: epoch_limit(machine, started, asked_for),
         note=display.note,
         ended=store.discard,
+        needs=Needs(machine.cost, launch.plan.device),
     )
 
 

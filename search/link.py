@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from fmnist_models.config import Config, explain
 from fmnist_models.metrics import EpochMetrics
 from search.messages import FAILURE, METRICS, NOTE, RESUMED, Failure, FailureKind, StartedTrial
 from search.session import SearchSession
+from search.sharing import Needs
 from search.text import duration
 
 LONGEST_TURN_SECONDS = 5.0
@@ -31,6 +32,7 @@ class Control:
     `should_stop` is asked several times a second; `on_step` is called as often. `epoch_limit` gives
     the seconds after which an epoch of a trial counts as hung; `note` is told what a worker has to
     say of a trial; `ended` is told the numbers of trials whose checkpoints nobody needs any more.
+    `needs` knows what a trial will take, and is told what it took.
     """
 
     should_stop: Callable[[], bool]
@@ -38,6 +40,7 @@ class Control:
     epoch_limit: Callable[[StartedTrial], float] = lambda started: float("inf")
     note: Callable[[int, str], None] = lambda number, text: None
     ended: Callable[[int], None] = lambda number: None
+    needs: Needs = field(default_factory=Needs)
 
 
 @dataclass
@@ -155,6 +158,7 @@ class Link:
                 decision = self.session.resume(number, epochs)
             else:
                 metrics = EpochMetrics.model_validate(_part(result, METRICS))
+                self.control.needs.learn(self._watched[number].started, metrics)
                 decision = self.session.report(number, metrics)
         except ValidationError as error:
             reason = f"it reported impossible metrics: {explain(error)}"

@@ -13,17 +13,22 @@ of 32 trials of ten families (bf16) at 0.84 to 1.63 times what they were: benchm
 CARD_BYTES = 800_000_000
 """Memory of a card that a process with torch takes before it trains, the data included."""
 CARD_BYTES_PER_ACTIVATION = 10.0
-"""Likewise on a card: the value, its gradient and what the allocator keeps in hand; an estimate,
-not measured yet, as `CARD_BYTES` is."""
+"""Likewise on a card where nothing was measured: the value, its gradient and what the allocator
+keeps in hand; an estimate, as `CARD_BYTES` is."""
 BYTES_PER_PARAMETER = 32.0
 """Weights, gradients, an optimizer's two moments, the average, and copies of them on their way."""
 
 
-def expected_memory(config: TrialConfig, device: str, micro_batches: int = 1) -> float:
-    """Bytes: of the host where `device` is the CPU, of the card otherwise."""
+def expected_memory(
+    config: TrialConfig, device: str, micro_batches: int = 1, bytes_per_activation: float = 0.0
+) -> float:
+    """Bytes: of the host where `device` is the CPU, of the card otherwise.
+
+    `bytes_per_activation` as measured on the card; 0 where it was not.
+    """
     cost = model_cost(config.model)
     batch = -(-config.batch_size // micro_batches)
     base, each = PROCESS_BYTES, BYTES_PER_ACTIVATION
     if device != "cpu":
-        base, each = CARD_BYTES, CARD_BYTES_PER_ACTIVATION
+        base, each = CARD_BYTES, bytes_per_activation or CARD_BYTES_PER_ACTIVATION
     return base + each * cost.activations * batch + BYTES_PER_PARAMETER * cost.parameters

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from math import ceil
+from statistics import mean
 
 import psutil
 from pydantic import JsonValue
@@ -19,6 +21,8 @@ TRIALS_IN_BUDGET = 3
 """So many trials, one after another, shall fit into a time budget."""
 WORKER_MEMORY_BYTES = 1_500_000_000
 """An allowance for a worker: a search with two took 3.0 to 5.2 GB in all (results/README.md)."""
+CARD_SHARES = {"small": 0.25, "medium": 0.5, "large": 1.0}
+"""The shares of a card that trials get where it is not said how many."""
 PACKAGES = ("torch", "torchvision", "optuna", "ray", "sqlalchemy", "numpy")
 
 
@@ -38,13 +42,15 @@ class Node(Config):
 class TrialSize(Config):
     """What a trial asks for; `memory_bytes` of the host on a CPU, of the card on a GPU, may be 0.
 
-    Trials of one size share warm workers, so there are two or three sizes and not a continuum.
+    It is for trials that keep the card busy for no more than `busy_share` of their time. Trials of
+    one size share warm workers, so there are two or three sizes and not a continuum.
     """
 
     name: str
     cpus: float
     gpus: float
     memory_bytes: int
+    busy_share: float = 1.0
 
 
 class SearchPlan(Config):
@@ -66,9 +72,13 @@ class SearchPlan(Config):
     sizes: tuple[TrialSize, ...]
     budget_epoch_seconds: float | None
 
-    def size_for(self, expected_bytes: float) -> TrialSize:
-        """The smallest size with room for a trial that is expected to take so much memory."""
-        fitting = (size for size in self.sizes if size.memory_bytes >= expected_bytes)
+    def size_for(self, expected_bytes: float, busy_share: float = 0.0) -> TrialSize:
+        """The smallest size with room for a trial that is expected to take so much of a device."""
+        fitting = (
+            size
+            for size in self.sizes
+            if size.memory_bytes >= expected_bytes and size.busy_share >= busy_share
+        )
         return next(fitting, self.sizes[-1])
 
 
@@ -84,12 +94,19 @@ def this_machine(gpus: int, card_memory_bytes: int) -> Node:
 
 
 def make_plan(
-    settings: SearchSettings, space: Space, *, device: str, nodes: Sequence[Node]
+    settings: SearchSettings,
+    space: Space,
+    *,
+    device: str,
+    nodes: Sequence[Node],
+    shares: Sequence[float] = (),
 ) -> SearchPlan:
     """Resolve defaults; raises UsageError where what was asked for does not fit.
 
-    All trials of a launch run on one kind of device: on a cluster with GPUs the other nodes serve
-    a second driver of the study that is started with `--gpus-per-trial 0`.
+    `shares`: those of a card that configurations of the space need, where that was measured; by
+    them trials share cards, unless `gpus_per_trial` is given. All trials of a launch run on one
+    kind of device: on a cluster with GPUs the other nodes serve a second driver of the study that
+    is started with `--gpus-per-trial 0`.
     """
     on_gpu = device != "cpu"
     epochs = settings.epochs or (space.epochs_gpu if on_gpu else space.epochs_cpu)
@@ -97,17 +114,14 @@ def make_plan(
     if grace > epochs:
         raise UsageError(f"--grace-period {grace} is longer than the {epochs} epochs; lower it")
     cpus = settings.cpus_per_trial or 1.0
+    by_default = on_gpu and settings.gpus_per_trial is None
+    parts = [_card_share(share) for share in shares] if by_default else []
     gpus = settings.gpus_per_trial
     if gpus is None:
-        gpus = 1.0 if on_gpu else 0.0
-    fits = _fitting(nodes, cpus, gpus)
-    if settings.concurrency and settings.concurrency > sum(fits):
-        raise UsageError(
-            f"--concurrency {settings.concurrency}: {sum(fits)} trials fit here at {cpus:g} "
-            f"CPU and {gpus:g} GPU each; lower it"
-        )
-    by_memory = [node.memory_bytes // WORKER_MEMORY_BYTES for node in nodes]
-    default = max(1, sum(map(min, fits, by_memory)))
+        gpus = min(parts, default=1.0) if on_gpu else 0.0
+    _refuse_too_many(settings, nodes, cpus, min(CARD_SHARES.values()) if by_default else gpus)
+    default = _at_once(nodes, cpus, gpus, mean(parts) if parts else gpus)
+    most = min(settings.concurrency or default, sum(_fitting(nodes, cpus, gpus)))
     limit = settings.max_epoch_seconds
     if limit is None and not on_gpu:
         limit = space.max_epoch_seconds_cpu
@@ -116,11 +130,11 @@ def make_plan(
         grace_period=grace,
         reduction_factor=settings.reduction_factor,
         device=device,
-        concurrency=min(settings.concurrency or default, settings.trials),
+        concurrency=min(most, settings.trials),
         cpus_per_trial=cpus,
         gpus_per_trial=gpus,
         max_epoch_seconds=limit or None,
-        sizes=_sizes(nodes, cpus, gpus, settings.concurrency or default),
+        sizes=_card_sizes(nodes, cpus, gpus) if parts else _sizes(nodes, cpus, gpus, most),
         budget_epoch_seconds=_budget_epoch_seconds(settings, epochs),
     )
 
@@ -130,6 +144,33 @@ def _budget_epoch_seconds(settings: SearchSettings, epochs: int) -> float | None
     if settings.time_budget_seconds is None or settings.max_epoch_seconds is not None:
         return None
     return settings.time_budget_seconds / (TRIALS_IN_BUDGET * epochs)
+
+
+def _card_share(needed: float) -> float:
+    """The smallest share that is given out and suffices, or else a whole card."""
+    return min((share for share in CARD_SHARES.values() if share >= needed), default=1.0)
+
+
+def _refuse_too_many(
+    settings: SearchSettings, nodes: Sequence[Node], cpus: float, gpus: float
+) -> None:
+    """Raise UsageError where more trials at once are asked for than fit with so much each."""
+    fit = sum(_fitting(nodes, cpus, gpus))
+    if settings.concurrency and settings.concurrency > fit:
+        raise UsageError(
+            f"--concurrency {settings.concurrency}: {fit} trials fit here at {cpus:g} "
+            f"CPU and {gpus:g} GPU each; lower it"
+        )
+
+
+def _at_once(nodes: Sequence[Node], cpus: float, gpus: float, mean_gpus: float) -> int:
+    """How many trials run at once that take `gpus` at least and `mean_gpus` on the average."""
+    fits = _fitting(nodes, cpus, gpus)
+    by_memory = [node.memory_bytes // WORKER_MEMORY_BYTES for node in nodes]
+    by_cards = [
+        ceil(n.gpus / mean_gpus - 1e-9) if gpus else fit for n, fit in zip(nodes, fits, strict=True)
+    ]
+    return max(1, sum(map(min, fits, by_memory, by_cards)))
 
 
 def _fitting(nodes: Sequence[Node], cpus: float, gpus: float) -> list[int]:
@@ -145,6 +186,18 @@ def _fitting(nodes: Sequence[Node], cpus: float, gpus: float) -> list[int]:
             f"--cpus-per-trial {cpus:g} and --gpus-per-trial {gpus:g}: no node has both; lower one"
         )
     return fits
+
+
+def _card_sizes(nodes: Sequence[Node], cpus: float, gpus: float) -> tuple[TrialSize, ...]:
+    """The shares of a card from `gpus` up, by time and by the smallest card's memory."""
+    card = min(node.card_memory_bytes for node in nodes if node.gpus)
+    return tuple(
+        TrialSize(
+            name=name, cpus=cpus, gpus=share, memory_bytes=int(card * share), busy_share=share
+        )
+        for name, share in CARD_SHARES.items()
+        if share >= gpus
+    )
 
 
 def _sizes(

@@ -12,11 +12,11 @@ from typing import Any
 
 from search.errors import SurroundingsError
 from search.link import Control, Link
-from search.memory import expected_memory
 from search.messages import StartedTrial, WorkerSettings
 from search.plan import SearchPlan, TrialSize
 from search.ray_start import session_folder
 from search.session import SearchSession
+from search.sharing import Needs
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 MOST_RESTARTS = 5
@@ -133,7 +133,7 @@ def _searcher(link: Link, trials: _Trials, plan: SearchPlan, settings: WorkerSet
                 return Searcher.FINISHED
             started = link.call(link.next_trial, None)
             if started is not None:
-                return config_of(started, plan, settings)
+                return config_of(started, plan, settings, link.control.needs)
             if link.turn(trials.workers()):  # while Tune waits here, nothing else asks
                 raise _Over
             return None
@@ -150,9 +150,11 @@ def _searcher(link: Link, trials: _Trials, plan: SearchPlan, settings: WorkerSet
     return SessionSearcher()
 
 
-def config_of(started: StartedTrial, plan: SearchPlan, settings: WorkerSettings) -> dict[str, Any]:
+def config_of(
+    started: StartedTrial, plan: SearchPlan, settings: WorkerSettings, needs: Needs
+) -> dict[str, Any]:
     """What a worker is given for a trial, and the size of the place that it needs."""
-    size = plan.size_for(expected_memory(started.config, plan.device, started.micro_batches))
+    size = needs.size(plan, started)
     limit = size.memory_bytes if plan.device == "cpu" else None
     return {
         "number": started.number,

@@ -167,6 +167,9 @@ class TrialRun:
             return self._noted({RESUMED: {"epochs": [m.model_dump() for m in self._epochs]}})
         metrics = self._trainer.run_epoch()
         self._epochs.append(metrics)
+        graphs = self._trainer.graphs
+        if graphs and graphs.failure:
+            self._note("graphs", f"it trains without CUDA graphs: {graphs.failure}")
         self._save()
         return self._noted({METRICS: metrics.model_dump()})
 

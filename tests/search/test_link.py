@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from fmnist_models.cost import CostModel
 from search.link import Control, Link
 from search.messages import FAILURE, NOTE, RESUMED, Failure
+from search.sharing import Needs
 from storage import Database
 from tests.search.loop import STUDY, metrics, open_session
 
@@ -74,6 +76,16 @@ def test_the_epochs_of_a_checkpoint_become_the_trials_own(database: Database) ->
     epochs = [metrics(epoch, 0.5).model_dump() for epoch in (1, 2)]
     assert link.result(number, {f"{RESUMED}/epochs": epochs})
     assert [row.epoch for row in database.epochs(STUDY, number)] == [1, 2]
+    link.session.close("done")
+
+
+def test_what_an_epoch_took_is_told_to_the_needs_of_trials_to_come(database: Database) -> None:
+    needs = Needs(CostModel(1e-9, 0.0, 1e-6, 6.0), "cuda")
+    link = link_to(database, needs=needs)
+    started = link.next_trial()
+    before = needs.memory_bytes(started.config)
+    assert link.result(started.number, {**GOOD, "metrics/peak_memory_bytes": int(3 * before)})
+    assert needs.memory_bytes(started.config) > 3 * before
     link.session.close("done")
 
 

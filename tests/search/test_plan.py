@@ -1,5 +1,6 @@
 """From what was asked to what will run: defaults, limits, and the expected cost."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import optuna
@@ -46,10 +47,11 @@ def node(cpus: float = 8, gpus: float = 0, memory: float = 64, card: float = 0) 
     )
 
 
-def plan_on(nodes: list[Node], **options: object) -> SearchPlan:
+def plan_on(nodes: list[Node], shares: Sequence[float] = (), **options: object) -> SearchPlan:
     settings = make_settings(**{"space": "wrn", "trials": 100, "study": "s", **options})
     on_gpu = any(n.gpus for n in nodes) and settings.gpus_per_trial != 0
-    return make_plan(settings, WRN, device="cuda" if on_gpu else "cpu", nodes=nodes)
+    device = "cuda" if on_gpu else "cpu"
+    return make_plan(settings, WRN, device=device, nodes=nodes, shares=shares)
 
 
 def plan_of(cpus: float = 8, gpus: float = 0, **options: object) -> SearchPlan:
