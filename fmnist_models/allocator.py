@@ -21,11 +21,14 @@ MOST_KEPT, LARGEST_KEPT, ADDED = 2**31 - 1, 2**30, 2**26
 
 
 @cache
-def keep_memory() -> None:
-    """Let this process keep what it frees, in huge pages; best before it makes its first tensor.
+def keep_memory(device: str) -> None:
+    """Let this process, if it trains on the CPU, keep what it frees, in huge pages.
 
-    `memory.give_back_memory` gives it back. Without glibc nothing changes.
+    Best called before it makes its first tensor. `memory.give_back_memory` gives all back. Without
+    glibc nothing changes.
     """
+    if device != "cpu":
+        return
     os.environ.setdefault(HUGE_PAGES, "1")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:

@@ -242,8 +242,7 @@ def _training_device(wanted: str | None) -> str:
     from fmnist_models.allocator import keep_memory
 
     device = _device(wanted)
-    if device == "cpu":
-        keep_memory()
+    keep_memory(device)
     return device
 
 

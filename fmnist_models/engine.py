@@ -92,8 +92,7 @@ class Trainer:
                 f"batch_size {config.batch_size} is larger than the {images} training images; "
                 "lower it or train on more"
             )
-        if device == "cpu":
-            keep_memory()
+        keep_memory(device)
         reset_peak_memory(device)
         self.config, self.device, self.precision = config, device, precision
         self.micro_batches = min(micro_batches, config.batch_size)

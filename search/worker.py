@@ -118,8 +118,7 @@ class TrialRun:
         self, settings: WorkerSettings, trial: StartedTrial, dataset: Dataset | None = None
     ) -> None:
         self._settings, self._trial = settings, trial
-        if settings.device == "cpu":
-            keep_memory()
+        keep_memory(settings.device)
         set_threads(settings.threads)
         self._dataset = dataset or _load(settings.data_dir, settings.train_samples)
         folder = settings.checkpoint_dir

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
@@ -11,11 +10,14 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from fmnist_models.allocator import HUGE_PAGES, keep_memory
-from fmnist_models.memory import give_back_memory, resident_bytes
-
 MEGABYTES_64 = 2**24
 """Of float32."""
+IMPORTS = """
+import os
+from fmnist_models.allocator import HUGE_PAGES, keep_memory
+from fmnist_models.memory import give_back_memory, resident_bytes
+from tests.models.test_allocator import faults, work
+"""
 
 
 def work() -> None:
@@ -31,27 +33,26 @@ def faults(work: Callable[[], object]) -> int:
 
 
 def in_a_new_process(code: str) -> str:
-    command = [sys.executable, "-c", f"from tests.models.test_allocator import *\n{code}"]
+    command = [sys.executable, "-c", IMPORTS + code]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts pages as Linux does")
 def test_freed_memory_is_kept() -> None:
     plain = in_a_new_process("work(); work(); print(faults(work))")
-    kept = in_a_new_process("keep_memory(); work(); work(); print(faults(work))")
+    kept = in_a_new_process("keep_memory('cpu'); work(); work(); print(faults(work))")
     assert int(kept) < 10 < int(plain)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts pages as Linux does")
 def test_kept_memory_can_be_given_back() -> None:
-    code = "keep_memory(); work(); kept = resident_bytes(); give_back_memory('cpu')"
+    code = "keep_memory('cpu'); work(); kept = resident_bytes(); give_back_memory('cpu')"
     left = in_a_new_process(f"{code}; print(kept - resident_bytes())")
     assert int(left) > 3 * MEGABYTES_64
 
 
 def test_a_setting_of_the_user_stays() -> None:
-    code = f"os.environ[{HUGE_PAGES!r}] = '0'; keep_memory(); print(os.environ[{HUGE_PAGES!r}])"
+    code = (
+        f"os.environ[{HUGE_PAGES!r}] = '0'; keep_memory('cpu'); print(os.environ[{HUGE_PAGES!r}])"
+    )
     assert in_a_new_process(code) == "0"
-
-
-__all__ = ["faults", "give_back_memory", "keep_memory", "os", "resident_bytes", "work"]
