@@ -41,7 +41,7 @@ def in_a_new_process(code: str) -> str:
 def test_freed_memory_is_kept() -> None:
     plain = in_a_new_process("work(); work(); print(faults(work))")
     kept = in_a_new_process("keep_memory('cpu'); work(); work(); print(faults(work))")
-    assert int(kept) < 10 < int(plain)
+    assert 4 * int(kept) < int(plain)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts pages as Linux does")
@@ -52,7 +52,5 @@ def test_kept_memory_can_be_given_back() -> None:
 
 
 def test_a_setting_of_the_user_stays() -> None:
-    code = (
-        f"os.environ[{HUGE_PAGES!r}] = '0'; keep_memory('cpu'); print(os.environ[{HUGE_PAGES!r}])"
-    )
+    code = "os.environ[HUGE_PAGES] = '0'; keep_memory('cpu'); print(os.environ[HUGE_PAGES])"
     assert in_a_new_process(code) == "0"
