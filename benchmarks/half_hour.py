@@ -54,7 +54,10 @@ def rival(name: str, minutes: float, source: Path) -> dict[str, Any]:
 
 def boosting(source: Path) -> dict[str, Any]:
     """Gradient boosting of trees on pixels."""
-    from sklearn.ensemble import HistGradientBoostingClassifier  # type: ignore[import-not-found]
+    try:
+        from sklearn.ensemble import HistGradientBoostingClassifier  # type: ignore[import-not-found]
+    except ImportError:
+        raise SystemExit('boosting needs scikit-learn: pip install -e ".[benchmarks]"') from None
 
     train, (images, labels) = read_training_files(source), read_test_files(source)
     start = time.monotonic()
