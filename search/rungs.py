@@ -6,20 +6,51 @@ Nothing of it lives in a driver alone, so none of it is lost with one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from search.schedulers import TrialScheduler
 from storage import Database
 
 
+class Reported:
+    """The values that trials of a study have reported, each given once, in the order stored."""
+
+    def __init__(self, database: Database, study_id: int, study_name: str) -> None:
+        self.database = database
+        self._study_id, self._study_name = study_id, study_name
+        self._retry_of: dict[int, int] = {}
+        self._last = 0
+
+    def new(self) -> Iterator[tuple[int, int, float]]:
+        """What was stored since the last time: root of the trial's chain of repeats, epoch, value.
+
+        One that a repeat has trained anew comes again.
+        """
+        for new in self.database.values_after(self._study_id, self._study_name, self._last):
+            if new.retry_of is not None and new.number not in self._retry_of:
+                self._retry_of = self.database.retries(self._study_name)
+            self._last = new.id
+            yield self._root(new.number), new.epoch, new.value
+
+    def _root(self, number: int) -> int:
+        """The first trial of the chain of repeats that trial `number` belongs to."""
+        while number in self._retry_of:
+            number = self._retry_of[number]
+        return number
+
+
 class Rungs:
-    """Feeds a scheduler with what all drivers of a study have stored."""
+    """Feeds a scheduler with what all drivers of a study have stored.
+
+    `curves` are the values that it compares, by the root of a trial's chain and by epoch.
+    """
 
     def __init__(
         self, database: Database, study_id: int, study_name: str, scheduler: TrialScheduler
     ) -> None:
-        self.database, self.scheduler = database, scheduler
-        self._study_id, self._study_name = study_id, study_name
-        self._retry_of: dict[int, int] = {}
-        self._last = 0
+        self.scheduler = scheduler
+        self.curves: dict[int, dict[int, float]] = {}
+        self._reported = Reported(database, study_id, study_name)
         self.refresh()
 
     def refresh(self) -> None:
@@ -28,14 +59,7 @@ class Rungs:
         In `Database.transaction` of the study, before the block stores anything, the scheduler has
         then seen exactly what the block's decision is made after.
         """
-        for new in self.database.values_after(self._study_id, self._study_name, self._last):
-            if new.retry_of is not None and new.number not in self._retry_of:
-                self._retry_of = self.database.retries(self._study_name)
-            self.scheduler.observe(self._root(new.number), new.epoch, new.value)
-            self._last = new.id
-
-    def _root(self, number: int) -> int:
-        """The first trial of the chain of repeats that trial `number` belongs to."""
-        while number in self._retry_of:
-            number = self._retry_of[number]
-        return number
+        for root, epoch, value in self._reported.new():
+            self.scheduler.observe(root, epoch, value)
+            if self.scheduler.compares(root, epoch):
+                self.curves.setdefault(root, {})[epoch] = value
