@@ -6,37 +6,17 @@ Nothing of it lives in a driver alone, so none of it is lost with one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 from search.schedulers import TrialScheduler
 from storage import Database
 
 
-class Reported:
-    """The values that trials of a study have reported, each given once, in the order stored."""
-
-    def __init__(self, database: Database, study_id: int, study_name: str) -> None:
-        self.database = database
-        self._study_id, self._study_name = study_id, study_name
-        self._retry_of: dict[int, int] = {}
-        self._last = 0
-
-    def new(self) -> Iterator[tuple[int, int, float]]:
-        """What was stored since the last time: root of the trial's chain of repeats, epoch, value.
-
-        One that a repeat has trained anew comes again.
-        """
-        for new in self.database.values_after(self._study_id, self._study_name, self._last):
-            if new.retry_of is not None and new.number not in self._retry_of:
-                self._retry_of = self.database.retries(self._study_name)
-            self._last = new.id
-            yield self._root(new.number), new.epoch, new.value
-
-    def _root(self, number: int) -> int:
-        """The first trial of the chain of repeats that trial `number` belongs to."""
-        while number in self._retry_of:
-            number = self._retry_of[number]
-        return number
+def root_of(number: int, retry_of: Mapping[int, int]) -> int:
+    """The first trial of the chain of repeats that trial `number` belongs to."""
+    while number in retry_of:
+        number = retry_of[number]
+    return number
 
 
 class Rungs:
@@ -48,9 +28,11 @@ class Rungs:
     def __init__(
         self, database: Database, study_id: int, study_name: str, scheduler: TrialScheduler
     ) -> None:
-        self.scheduler = scheduler
+        self.database, self.scheduler = database, scheduler
+        self._study_id, self._study_name = study_id, study_name
         self.curves: dict[int, dict[int, float]] = {}
-        self._reported = Reported(database, study_id, study_name)
+        self._retry_of: dict[int, int] = {}
+        self._last = 0
         self.refresh()
 
     def refresh(self) -> None:
@@ -59,7 +41,11 @@ class Rungs:
         In `Database.transaction` of the study, before the block stores anything, the scheduler has
         then seen exactly what the block's decision is made after.
         """
-        for root, epoch, value in self._reported.new():
-            self.scheduler.observe(root, epoch, value)
-            if self.scheduler.compares(root, epoch):
-                self.curves.setdefault(root, {})[epoch] = value
+        for new in self.database.values_after(self._study_id, self._study_name, self._last):
+            if new.retry_of is not None and new.number not in self._retry_of:
+                self._retry_of = self.database.retries(self._study_name)
+            root = root_of(new.number, self._retry_of)
+            self.scheduler.observe(root, new.epoch, new.value)
+            if self.scheduler.compares(root, new.epoch):
+                self.curves.setdefault(root, {})[new.epoch] = new.value
+            self._last = new.id

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import isfinite
 
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -12,7 +13,7 @@ from fmnist_models.config import Config, Probability
 from fmnist_models.metrics import wilson_interval
 from search.rank_correlation import RungCorrelation, line, rung_correlations, warning
 from search.retries import INTERRUPTED, KNOWN_GOOD
-from search.rungs import Reported
+from search.rungs import root_of
 from search.text import describe, percent
 from storage import Database, TrialRecord
 
@@ -61,21 +62,24 @@ def summarize(database: Database, study: Study) -> Summary:
         best=_best(database, study.study_name, best) if best else None,
         known_good=point.value if point else None,
         known_good_number=point.number if point else None,
-        rung_correlations=_correlations(database, study, complete),
+        rung_correlations=_correlations(database, study.study_name, trials),
     )
 
 
 def _correlations(
-    database: Database, study: Study, complete: list[FrozenTrial]
+    database: Database, study_name: str, trials: Sequence[FrozenTrial]
 ) -> list[RungCorrelation]:
-    rungs = database.rungs(study.study_name)
+    rungs = database.rungs(study_name)
     if not rungs:
         return []
-    last = max(trial.last_step or 0 for trial in complete) if complete else 0
+    complete = [t.last_step or 0 for t in trials if t.state == TrialState.COMPLETE]
+    epochs = [epoch for epoch in [max(complete, default=0)] if epoch > rungs[-1]]
+    retry_of = database.retries(study_name)
     curves: dict[int, dict[int, float]] = {}
-    for root, epoch, value in Reported(database, study._study_id, study.study_name).new():
-        curves.setdefault(root, {})[epoch] = value
-    return rung_correlations(curves.values(), [*rungs, *[last] * (last > rungs[-1])])
+    for trial in trials:  # by number, so that what a repeat trained anew counts
+        finite = {e: v for e, v in trial.intermediate_values.items() if isfinite(v)}
+        curves.setdefault(root_of(trial.number, retry_of), {}).update(finite)
+    return rung_correlations(curves.values(), rungs + epochs)
 
 
 def _best(database: Database, study_name: str, trial: FrozenTrial) -> BestTrial:
