@@ -54,7 +54,8 @@ def _add_search_options(parser: Parser) -> None:
     group.add_argument(
         "--grace-period",
         type=int,
-        help="epochs before a trial may be stopped (default: epochs / reduction factor squared)",
+        help="epochs before a trial may be stopped; a warning says when they tell too little of "
+        "later ones (default: epochs / reduction factor squared)",
     )
     group.add_argument(
         "--reduction-factor", type=int, default=3, help="one in so many passes a rung (default: 3)"

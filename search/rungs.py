@@ -6,18 +6,31 @@ Nothing of it lives in a driver alone, so none of it is lost with one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from search.schedulers import TrialScheduler
 from storage import Database
 
 
+def root_of(number: int, retry_of: Mapping[int, int]) -> int:
+    """The first trial of the chain of repeats that trial `number` belongs to."""
+    while number in retry_of:
+        number = retry_of[number]
+    return number
+
+
 class Rungs:
-    """Feeds a scheduler with what all drivers of a study have stored."""
+    """Feeds a scheduler with what all drivers of a study have stored.
+
+    `curves` are the values that it compares, by the root of a trial's chain and by epoch.
+    """
 
     def __init__(
         self, database: Database, study_id: int, study_name: str, scheduler: TrialScheduler
     ) -> None:
         self.database, self.scheduler = database, scheduler
         self._study_id, self._study_name = study_id, study_name
+        self.curves: dict[int, dict[int, float]] = {}
         self._retry_of: dict[int, int] = {}
         self._last = 0
         self.refresh()
@@ -31,11 +44,8 @@ class Rungs:
         for new in self.database.values_after(self._study_id, self._study_name, self._last):
             if new.retry_of is not None and new.number not in self._retry_of:
                 self._retry_of = self.database.retries(self._study_name)
-            self.scheduler.observe(self._root(new.number), new.epoch, new.value)
+            root = root_of(new.number, self._retry_of)
+            self.scheduler.observe(root, new.epoch, new.value)
+            if self.scheduler.compares(root, new.epoch):
+                self.curves.setdefault(root, {})[new.epoch] = new.value
             self._last = new.id
-
-    def _root(self, number: int) -> int:
-        """The first trial of the chain of repeats that trial `number` belongs to."""
-        while number in self._retry_of:
-            number = self._retry_of[number]
-        return number

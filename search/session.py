@@ -29,6 +29,7 @@ from search.leases import Watch, reap
 from search.live import Ended, Failures, LiveTrial, Tolerance, View
 from search.messages import Failure, StartedTrial
 from search.outage import Outage
+from search.rank_correlation import RungWatch
 from search.recorder import Recorder
 from search.retries import Chain, give_up, worded
 from search.schedulers import Decision, TrialScheduler
@@ -68,6 +69,7 @@ class SearchSession:
         self._watch = Watch(database, study.study_name, put_up.lease_seconds)
         self._slots = Slots(study, database, launch_id, space, trials)
         self._recorder = Recorder(study, database, launch_id, scheduler)
+        self._watch_rungs = RungWatch(self._recorder.rungs.curves, put_up.say)
         self._live: dict[int, LiveTrial] = {}
         self._ended: list[Ended] = []
         self._failures = Failures()
@@ -175,6 +177,7 @@ class SearchSession:
             self._note_end(live, "COMPLETE", str(live.ending))
         elif decision.action == "stop":
             self._note_end(live, "PRUNED", decision.reason)
+        self._watch_rungs.look(decision)
         return decision
 
     def fail(self, number: int, failure: Failure) -> None:

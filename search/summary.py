@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import isfinite
 
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -10,7 +11,9 @@ from pydantic import JsonValue
 
 from fmnist_models.config import Config, Probability
 from fmnist_models.metrics import wilson_interval
+from search.rank_correlation import RungCorrelation, line, rung_correlations, warning
 from search.retries import INTERRUPTED, KNOWN_GOOD
+from search.rungs import root_of
 from search.text import describe, percent
 from storage import Database, TrialRecord
 
@@ -30,7 +33,8 @@ class Summary(Config):
 
     `interrupted` of the FAIL ones were given up through no fault of theirs and queued again.
     `known_good` is the best value of the space's known-good points, with which the search is
-    compared; None where none of them ran all its epochs.
+    compared; None where none of them ran all its epochs. `rung_correlations` say of each rung of
+    the last launch how well its values foretell the next one's, or the last epoch's.
     """
 
     study: str
@@ -40,6 +44,7 @@ class Summary(Config):
     best: BestTrial | None
     known_good: float | None
     known_good_number: int | None
+    rung_correlations: list[RungCorrelation]
 
 
 def summarize(database: Database, study: Study) -> Summary:
@@ -57,7 +62,24 @@ def summarize(database: Database, study: Study) -> Summary:
         best=_best(database, study.study_name, best) if best else None,
         known_good=point.value if point else None,
         known_good_number=point.number if point else None,
+        rung_correlations=_correlations(database, study.study_name, trials),
     )
+
+
+def _correlations(
+    database: Database, study_name: str, trials: Sequence[FrozenTrial]
+) -> list[RungCorrelation]:
+    rungs = database.rungs(study_name)
+    if not rungs:
+        return []
+    complete = [t.last_step or 0 for t in trials if t.state == TrialState.COMPLETE]
+    epochs = [epoch for epoch in [max(complete, default=0)] if epoch > rungs[-1]]
+    retry_of = database.retries(study_name)
+    curves: dict[int, dict[int, float]] = {}
+    for trial in trials:  # by number, so that what a repeat trained anew counts
+        finite = {e: v for e, v in trial.intermediate_values.items() if isfinite(v)}
+        curves.setdefault(root_of(trial.number, retry_of), {}).update(finite)
+    return rung_correlations(curves.values(), rungs + epochs)
 
 
 def _best(database: Database, study_name: str, trial: FrozenTrial) -> BestTrial:
@@ -91,16 +113,23 @@ def summary_lines(summary: Summary) -> list[str]:
         counts["fail"] -= summary.interrupted
         counts["interrupted and queued again"] = summary.interrupted
     counts = {state: n for state, n in counts.items() if n}
-    lines = [
+    warned = warning(summary.rung_correlations)
+    return [
         f"Study {summary.study}: "
         + ", ".join(f"{n} {state}" for state, n in counts.items())
-        + f"; {summary.epochs_trained} epochs trained."
+        + f"; {summary.epochs_trained} epochs trained.",
+        *_best_lines(summary),
+        *map(line, summary.rung_correlations),
+        *([warned] if warned else []),
     ]
+
+
+def _best_lines(summary: Summary) -> list[str]:
     best = summary.best
     if best is None:
-        return [*lines, "No trial has run all its epochs, so there is no best configuration yet."]
+        return ["No trial has run all its epochs, so there is no best configuration yet."]
     low, high = best.interval
-    lines += [
+    lines = [
         f"Best: trial {best.number}, validation accuracy {percent(best.validation_accuracy)}, "
         f"95 % interval {percent(low)} to {percent(high)}:",
         f"    {describe(best.config)}",

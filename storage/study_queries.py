@@ -75,6 +75,18 @@ class StudyQueries(Records):
         with self._transaction() as connection:
             return {row.number: row.retry_of for row in connection.execute(query)}
 
+    def rungs(self, study_name: str) -> list[int]:
+        """Give back at which epochs the last launch that compared trials did so, ascending.
+
+        Epochs at which a scheduler compares without a rung are not among them.
+        """
+        decision = tables.decision
+        at_rungs = and_(decision.c.study_name == study_name, decision.c.rung.is_not(None))
+        last = select(func.max(decision.c.launch_id)).where(at_rungs).scalar_subquery()
+        query = select(decision.c.rung).where(at_rungs, decision.c.launch_id == last).distinct()
+        with self._transaction() as connection:
+            return sorted(row.rung for row in connection.execute(query))
+
     def epoch_count(self, study_name: str) -> int:
         """Give back how many epochs were trained in a study.
 
