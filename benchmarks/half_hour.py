@@ -73,7 +73,8 @@ def ours(minutes: float, search_minutes: float) -> dict[str, Any]:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         budget = f"{round(60 * search_minutes)}s"
-        search = ["run_search.py", "--space", "quick", "--time-budget", budget, "--json"]
+        search = ["run_search.py", "--space", "quick", "--trials", "1000"]
+        search += ["--time-budget", budget, "--json"]
         found = json.loads(_run([str(ROOT / search[0]), *search[1:]], place).splitlines()[-1])
         left = round(minutes - (time.monotonic() - start) / 60 - SPARE_MINUTES, 2)
         train = ["-m", "fmnist_models", "train", "quick.best.json", "--out", "model"]
