@@ -30,6 +30,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -156,14 +157,17 @@ def launch_of(content: dict[str, Any], methods: list[str]) -> int:
 
 def run_due(content: dict[str, Any], options: argparse.Namespace, kept: Path) -> None:
     """Run what `content` lacks, and write it to `kept` run by run."""
-    folder, launch = surrogate_folder(options.surrogate), launch_of(content, options.methods)
     done = {(run["method"], run["task"], run["seed"]) for run in content["runs"]}
-    due = [(n, t, s) for s in range(options.seeds) for n in options.methods for t in options.tasks]
+    keys = product(range(options.seeds), options.methods, options.tasks)
+    due = [(name, task, seed) for seed, name, task in keys if (name, task, seed) not in done]
+    if not due:
+        return
+    folder, launch = surrogate_folder(options.surrogate), launch_of(content, options.methods)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
         new = [task for task in options.tasks if task not in content["tasks"]]
         content["tasks"] |= zip(new, pool.map(reference, [folder] * len(new), new), strict=True)
-        futures = [pool.submit(execute, folder, *key) for key in due if key not in done]
+        futures = [pool.submit(execute, folder, *key) for key in due]
         for future in as_completed(futures):
             content["runs"].append(future.result() | {"launch": launch})
             write_atomically(kept, (json.dumps(content) + "\n").encode())
