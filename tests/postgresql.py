@@ -44,13 +44,9 @@ class Server:
         self._server.ensure_postgres_running()
 
     def cut_connections(self, share: int = 1) -> int:
-        """End every `share`-th connection of others; how many there were."""
-        query = (
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE mod(pid, %s) = 0"
-            " AND datname LIKE 'test%%' AND pid <> pg_backend_pid()"
-        )
+        """End every `share`-th connection to the tests' databases; how many there were."""
         with psycopg.connect(self.uri, autocommit=True) as administrator:
-            return len(administrator.execute(query.encode(), (share,)).fetchall())
+            return _cut(administrator, share)
 
     @contextmanager
     def exhausted(self) -> Iterator[None]:
@@ -60,17 +56,26 @@ class Server:
         def fill() -> None:
             with suppress(psycopg.OperationalError):
                 while True:
-                    held.append(psycopg.connect(self.uri))
+                    held.append(psycopg.connect(self.uri, autocommit=True))
 
-        fill()
-        held.pop().close()  # to cut by
-        self.cut_connections()
-        fill()
         try:
+            fill()
+            _cut(
+                held[0], share=1
+            )  # by one that is held: others would be quicker to take a free one
+            fill()
             yield
         finally:
             for connection in held:
                 connection.close()
+
+
+def _cut(administrator: psycopg.Connection[Any], share: int) -> int:
+    query = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE mod(pid, %s) = 0"
+        " AND datname LIKE 'test%%' AND pid <> pg_backend_pid()"
+    )
+    return len(administrator.execute(query.encode(), (share,)).fetchall())
 
 
 @contextmanager

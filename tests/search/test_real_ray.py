@@ -89,7 +89,7 @@ def test_terminated_and_then_out_of_time(tmp_path: Path, small_data: Path) -> No
     options = ["--data-dir", str(small_data), "--trials", "2000", "--concurrency", "1"]
     interrupt_in_the_middle(tmp_path, signal.SIGTERM, *options)
     before = check(tmp_path)
-    finish(start(tmp_path, *options, "--time-budget", "25s"), 0)
+    finish(start(tmp_path, *options, "--time-budget", "40s"), 0)
     assert before < check(tmp_path) < 2000
     assert outcomes(tmp_path) == ["interrupted", "time budget spent"]
 
