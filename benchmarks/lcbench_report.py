@@ -78,5 +78,5 @@ def _launches(content: dict[str, Any]) -> str:
 def _cell(values: Sequence[float]) -> str:
     if not len(values):
         return ""
-    error = stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return f"{mean(values):.2f} +- {error:.2f}"
+    error = f" +- {stdev(values) / len(values) ** 0.5:.2f}" if len(values) > 1 else ""
+    return f"{mean(values):.2f}{error}"

@@ -50,7 +50,7 @@ def test_the_estimate_is_of_all_trials_though_most_were_stopped(true: float) -> 
 def test_it_warns_of_rungs_that_tell_little_and_of_hardly_any_other() -> None:
     warned = {
         true: np.mean(
-            [bool(warning(rung_correlations(searched(true, s), [1, 3]))) for s in range(200)]
+            [bool(warning(rung_correlations(searched(true, s), [1, 3]))) for s in range(100)]
         )
         for true in (0.0, 0.3, 0.7, 0.85)
     }
