@@ -58,8 +58,6 @@ NETWORKS: dict[str, ModelConfig] = {
     "quick-2-16": QuickConfig(width=16, depth=2),
     "quick-2-32": QuickConfig(width=32, depth=2),
 }
-
-
 USUAL, USUAL_WORKERS = "usual loop", "usual loop, 2 workers"
 OURS, OURS_AT_ONCE = "ours", "ours, one a core"
 
@@ -84,12 +82,10 @@ def usual_network(model: ModelConfig) -> nn.Module:
     return network
 
 
-def rival_steps(model: nn.Module, data: Any, workers: int) -> Iterator[None]:
-    """The usual loop over an epoch, a step at a time."""
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=SGD.lr, momentum=0.9, nesterov=True, weight_decay=5e-4
+def usual_optimizer(network: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(
+        network.parameters(), lr=SGD.lr, momentum=0.9, nesterov=True, weight_decay=5e-4
     )
-    return usual.steps(model, optimizer, usual.batches(data, BATCH, workers))
 
 
 def rival_accuracy(
@@ -100,9 +96,7 @@ def rival_accuracy(
     train, _ = split_indices(read_training_files(folder / "FashionMNIST" / "raw").labels)
     torch.manual_seed(seed)
     network = usual_network(model)
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=SGD.lr, momentum=0.9, nesterov=True, weight_decay=5e-4
-    )
+    optimizer = usual_optimizer(network)
     for _ in range(epochs):
         loader = usual.batches(usual.subset(everything, train.tolist()), BATCH)
         for _ in usual.steps(network, optimizer, loader):
@@ -118,7 +112,8 @@ def rival_speed(model: ModelConfig, folder: Path, workers: int, steps: int) -> f
     """Images a second, without the first steps, in which processes and threads start."""
     torch.manual_seed(0)
     network = usual_network(model)
-    loop = rival_steps(network, usual.images(folder, shift=SHIFT), workers)
+    loader = usual.batches(usual.images(folder, shift=SHIFT), BATCH, workers)
+    loop = usual.steps(network, usual_optimizer(network), loader)
     for _ in range(5):
         next(loop)
     start = time.perf_counter()
@@ -200,7 +195,7 @@ def augmentation_share(model: ModelConfig, part: Dataset, precision: Precision) 
 def speed_table(rows: list[dict[str, Any]]) -> str:
     """Medians and ratios of medians; in brackets the lowest and highest of the repeats."""
     ways = [USUAL, USUAL_WORKERS, OURS, OURS_AT_ONCE]
-    header = ["images/s", *ways, "ours, times", "at once, times", "augmentation"]
+    header = ["images/s", *ways, "ours, times", "one a core, times", "augmentation"]
     cells = []
     for row in rows:
         middle = {way: median(row[way]) for way in ways}

@@ -29,7 +29,6 @@ from benchmarks.report import machine, table
 from benchmarks.rivals import NETWORKS, Task
 from fmnist_models.fetch import find_data
 from fmnist_models.files import write_atomically
-from fmnist_models.idx import read_test_files, read_training_files
 from fmnist_models.metrics import wilson_interval
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,19 +52,21 @@ def rival(name: str, minutes: float, source: Path) -> dict[str, Any]:
 
 
 def boosting(source: Path) -> dict[str, Any]:
-    """Gradient boosting of trees on pixels."""
+    """Gradient boosting of trees on pixels, the data as torchvision has them, like the rivals'."""
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier  # type: ignore[import-not-found]
     except ImportError:
         raise SystemExit('boosting needs scikit-learn: pip install -e ".[benchmarks]"') from None
 
-    train, (images, labels) = read_training_files(source), read_test_files(source)
+    with tempfile.TemporaryDirectory() as place:
+        usual.unpacked(source, Path(place))
+        train, test = (usual.images(Path(place), train=of_train) for of_train in (True, False))
     start = time.monotonic()
     model = HistGradientBoostingClassifier(random_state=0)
-    model.fit(train.images.reshape(len(train.images), -1), train.labels)
+    model.fit(train.data.flatten(1).numpy(), train.targets.numpy())
     seconds = time.monotonic() - start
-    found = model.predict(images.reshape(len(images), -1))
-    return {"seconds": seconds, "right": int((found == labels).sum())}
+    found = model.predict(test.data.flatten(1).numpy())
+    return {"seconds": seconds, "right": int((found == test.targets.numpy()).sum())}
 
 
 def ours(minutes: float, search_minutes: float) -> dict[str, Any]:

@@ -133,11 +133,8 @@ class Net(nn.Module):
     def __init__(self, l1: int, l2: int) -> None:
         super().__init__()
         self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
-        self.fc1, self.fc2, self.fc3 = (
-            nn.Linear(16 * 4 * 4, l1),
-            nn.Linear(l1, l2),
-            nn.Linear(l2, 10),
-        )
+        self.fc1, self.fc2 = nn.Linear(16 * 4 * 4, l1), nn.Linear(l1, l2)
+        self.fc3 = nn.Linear(l2, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, 1, 28, 28) -> (N, 10)."""

@@ -141,8 +141,7 @@ def calibrate(
         except Exception as error:
             if not (found and is_out_of_memory(error)):
                 raise
-    if device != "cpu":
-        give_back_memory(device)  # this process lives on, beside those that train
+    give_back_memory(device)  # this process lives on, beside those that train
     costs = [model_cost(probe.model) for probe, _ in found]
     times = fit([(c.macs, c.passes) for c in costs], [m.image_seconds for _, m in found])
     peaks = [(model_cost(p.model), p.batch_size, m.peak_memory_bytes) for p, m in found]

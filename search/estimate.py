@@ -15,7 +15,7 @@ from fmnist_models.data import Dataset
 from fmnist_models.precision import Precision, set_threads
 from search.errors import UsageError
 from search.messages import StartedTrial
-from search.plan import SearchPlan
+from search.plan import TRIALS_IN_BUDGET, SearchPlan
 from spaces import Space, SpaceContext
 
 PROBES = 4
@@ -27,6 +27,8 @@ START_SECONDS = 12.0
 """From the start of Ray to the first trial's first batch: an allowance, not measured alone."""
 LEAST_LIMIT_SECONDS, LIMIT_FACTOR = 600.0, 10.0
 """An epoch that takes longer than the former and so many times its estimate has hung."""
+POINT_SHARE = 0.8
+"""So much of a time budget a known-good point may take; the rest is for starting."""
 SAMPLES = 24
 """Random configurations to choose probes from, and to average the duration over."""
 
@@ -105,14 +107,27 @@ def longest_epoch(machine: Machine, plan: SearchPlan) -> float | None:
     return min(limits, default=None)
 
 
-def affordable(
-    machine: Machine, plan: SearchPlan, passes: int = 1
-) -> Callable[[ModelConfig], bool]:
-    """Whether an epoch of a model with so many passes a step stays under the plan's limit here."""
-    limit = longest_epoch(machine, plan)
-    if limit is None:
-        return lambda model: True
-    return lambda model: passes * machine.epoch_seconds(model) <= limit
+def longest_epoch_of_points(machine: Machine, plan: SearchPlan) -> float | None:
+    """Likewise of a known-good point: one whole trial of it shall fit into the time budget."""
+    limits = [plan.max_epoch_seconds] if plan.max_epoch_seconds else []
+    if plan.budget_epoch_seconds:
+        limits.append(POINT_SHARE * TRIALS_IN_BUDGET * plan.budget_epoch_seconds)
+    return min(limits, default=None)
+
+
+def allowed(machine: Machine, plan: SearchPlan, seed: int = 0) -> SpaceContext:
+    """What a space may sample here, and which known-good points are tried."""
+    points = _within(longest_epoch_of_points(machine, plan), machine, plan, seed)
+    return replace(_within(longest_epoch(machine, plan), machine, plan, seed), queued=points)
+
+
+def _within(limit: float | None, machine: Machine, plan: SearchPlan, seed: int) -> SpaceContext:
+    """What has no epoch longer than `limit`."""
+
+    def fits(passes: int) -> Callable[[ModelConfig], bool]:
+        return lambda model: limit is None or passes * machine.epoch_seconds(model) <= limit
+
+    return SpaceContext(plan.epochs, seed, fits(1), fits(2))
 
 
 def expected_epochs(plan: SearchPlan, early_stopping: bool) -> float:

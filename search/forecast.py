@@ -50,8 +50,8 @@ def foretell(
     if limit:
         why = "--max-epoch-time" if limit == plan.max_epoch_seconds else "--time-budget"
         lines.append(
-            f"epochs longer than {duration(limit)} are not started "
-            f"({why}); known-good points left out for that: {left_out}"
+            f"networks with epochs longer than {duration(limit)} are not sampled "
+            f"({why}); known-good points left out as too slow: {left_out}"
         )
     budget = settings.time_budget_seconds
     ends = f", ends after {duration(budget)} at the latest" if budget else ""

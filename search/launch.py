@@ -19,7 +19,7 @@ from search.checkpoints import CheckpointStore
 from search.disk import space_check
 from search.display import Clock, Display
 from search.errors import Interrupted, NoResultError, SurroundingsError, as_search_error
-from search.estimate import Machine, affordable, epoch_limit
+from search.estimate import Machine, allowed, epoch_limit
 from search.export import export_beside
 from search.forecast import foretell
 from search.link import Control
@@ -137,12 +137,7 @@ def _run(launch: Launch, signals: Signals) -> SearchSession | None:
     _say_of_precision(launch, found)
     launch_id = start_launch(launch.database, launch.settings, about)
     try:
-        context = SpaceContext(
-            plan.epochs,
-            launch.settings.seed,
-            affordable(found.machine, plan),
-            affordable(found.machine, plan, passes=2),
-        )
+        context = allowed(found.machine, plan, launch.settings.seed)
         clock = _announce(launch, found, context, before)
     except BaseException:
         launch.database.end_launch(launch_id, "ended before its first trial")

@@ -27,6 +27,8 @@ LOW = 0.7
 at this one once in 120 times at a correlation of 0.85, in 11 at 0.7, in 4 at 0.5, in 1.5 at 0."""
 QUANTILE = 1.645
 """Of the normal distribution: 95 % lie below."""
+LOOK_GROWTH = 1.05
+"""Looked at again at so many times the decisions of last time, as it goes over all curves."""
 
 Array = NDArray[np.float64]
 Curve = Mapping[int, float]
@@ -150,12 +152,17 @@ class RungWatch:
         self._curves, self._say = curves, say
         self._rungs: set[int] = set()
         self._has_said = False
+        self._decisions, self._next_look = 0, 0.0
 
     def look(self, decision: Decision | None) -> None:
-        """Look again where a decision was made at a rung."""
+        """Look again where a decision was made at a rung, and enough were since the last look."""
         if self._has_said or decision is None or decision.rung is None:
             return
         self._rungs.add(decision.rung)
+        self._decisions += 1
+        if self._decisions < self._next_look:
+            return
+        self._next_look = LOOK_GROWTH * self._decisions
         found = warning(rung_correlations(self._curves.values(), sorted(self._rungs)))
         if found:
             self._say(found)

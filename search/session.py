@@ -127,7 +127,7 @@ class SearchSession:
             return None
         with self._lock:
             self._live[number] = LiveTrial(number, config, trial._trial_id, chain)
-        if not self.context.affordable(config.model) and self._slots.is_queued(trial):
+        if self._slots.is_queued(trial) and not self.context.of_queued.affordable(config.model):
             # On another day, or by someone with more time; what is sampled is as small as it gets.
             self._fail(number, "too slow: an epoch would take longer than --max-epoch-time", None)
             return None

@@ -47,7 +47,8 @@ class Slots:
         with warnings.catch_warnings(), storage.parameters_held_back() as parameters:
             # A queued value that this machine can't afford; the session sees to that.
             warnings.filterwarnings("ignore", "Fixed parameter .* is out of range")
-            sampled = self.space.suggest(trial, context)
+            allowed = context.of_queued if self.is_queued(trial) else context
+            sampled = self.space.suggest(trial, allowed)
         seed = (context.seed + trial.number) % 2**31
         config = self._repeated(trial) or sampled.model_copy(update={"seed": seed})
         with self.database.transaction(self.study._study_id, trial._trial_id):
@@ -57,8 +58,7 @@ class Slots:
 
     def is_queued(self, trial: optuna.Trial) -> bool:
         """Whether the trial's parameters were queued, and not sampled."""
-        kept = self.database.optuna_storage.get_trial(trial._trial_id)
-        return "fixed_params" in kept.system_attrs
+        return "fixed_params" in trial._cached_frozen_trial.system_attrs
 
     def _repeated(self, trial: optuna.Trial) -> TrialConfig | None:
         """What the trial's chain trained, seed and all, so that the curve is unbroken."""

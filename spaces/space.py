@@ -30,6 +30,13 @@ class SpaceContext:
     affordable: Callable[[ModelConfig], bool] = lambda model: True
     affordable_twice: Callable[[ModelConfig], bool] = lambda model: True
     """Likewise at two passes a step, as SAM takes: where it is not, SAM is not even sampled."""
+    queued: SpaceContext | None = None
+    """What is allowed of queued configurations (known-good points), where that is more."""
+
+    @property
+    def of_queued(self) -> SpaceContext:
+        """What is allowed of queued configurations."""
+        return self.queued or self
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ class Space:
     def affordable_points(self, context: SpaceContext) -> dict[str, Params]:
         """The known-good points to try first where only so much is affordable, by name."""
         found: dict[object, str] = {}
+        context = context.of_queued
         for name, point in self.points.items():
             config = self.configure(name, SpaceContext(context.epochs))
             sam = config.regularization.sam_rho > 0

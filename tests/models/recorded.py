@@ -1,8 +1,14 @@
-"""What recorded passes are tried with, on a CPU and on a GPU."""
+"""What recorded passes are tried with, on a CPU and on a GPU, and how waiting for a GPU is seen."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
+
+import torch
 
 from fmnist_models.config import (
     AdamWConfig,
@@ -14,6 +20,8 @@ from fmnist_models.config import (
     RegularizationConfig,
     ScheduleFreeConfig,
 )
+from fmnist_models.data import Dataset
+from fmnist_models.engine import Trainer
 from fmnist_models.families import get_family
 from fmnist_models.shake import ShakeConfig
 from fmnist_models.wrn import WrnConfig
@@ -51,3 +59,31 @@ def with_dropout(name: str) -> ModelConfig:
     family = get_family(name)
     change = {"dropout": 0.3} if "dropout" in family.config.model_fields else {}
     return family.config.model_validate({**family.example.model_dump(), **change})
+
+
+@contextmanager
+def _waits() -> Iterator[list[warnings.WarningMessage]]:
+    """Collects a warning for each time that the host waits for the device."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        caught.clear()  # of the warning that this mode is a prototype
+        try:
+            yield caught
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def waits_in_epochs(few: Dataset, start: Callable[[Dataset], Trainer]) -> list[int]:
+    """How often the host waits for the card in an epoch of 128 images and in one of 512.
+
+    In the second epoch of each training: the first one also sets things up.
+    """
+    counts = []
+    for images in (128, 512):
+        run = start(replace(few, train=few.train.subset(torch.arange(images))))
+        run.run_epoch()
+        with _waits() as waited:
+            run.run_epoch()
+        counts.append(len(waited))
+    return counts

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 import torch
@@ -18,6 +16,7 @@ from fmnist_models.memory import give_back_memory, is_out_of_memory, is_usable
 from fmnist_models.precision import Precision, choose_precision
 from fmnist_models.quick import QuickConfig
 from fmnist_models.wrn import WrnConfig
+from tests.models.recorded import waits_in_epochs
 
 MakeConfig = Callable[..., TrialConfig]
 pytestmark = pytest.mark.skipif(
@@ -28,19 +27,6 @@ families = pytest.mark.parametrize("name", FAMILIES)
 
 def example(name: str) -> ModelConfig:
     return get_family(name).example
-
-
-@contextmanager
-def waits() -> Iterator[list[warnings.WarningMessage]]:
-    """Collects a warning for each time that the host waits for the device."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        caught.clear()  # of the warning that this mode is a prototype
-        try:
-            yield caught
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
 
 
 @families
@@ -78,17 +64,12 @@ def test_everything_lives_on_the_gpu(few: Dataset, everything_on: MakeConfig, na
 def test_the_host_waits_no_more_in_a_long_epoch_than_in_a_short_one(
     few: Dataset, everything_on: MakeConfig, name: str
 ) -> None:
-    counts = []
-    for images in (128, 512):
-        part = replace(few, train=few.train.subset(torch.arange(images)))
-        config = everything_on(model=example(name), batch_size=32)
-        run = Trainer(config, part, device="cuda", precision="bf16")
-        run.run_epoch()  # the first one also sets things up
-        with waits() as waited:
-            run.run_epoch()
-        counts.append(len(waited))
-    assert counts[0] > 0  # the figures of an epoch do have to be fetched
-    assert counts[0] == counts[1]
+    config = everything_on(model=example(name), batch_size=32)
+    short, long = waits_in_epochs(
+        few, lambda part: Trainer(config, part, device="cuda", precision="bf16", graphs=False)
+    )
+    assert short > 0  # the figures of an epoch do have to be fetched
+    assert short == long
 
 
 def test_training_leaves_the_generators_of_host_and_device_alone(

@@ -5,9 +5,7 @@ What can be tried without a GPU is in test_graphs.py.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
@@ -22,7 +20,7 @@ from fmnist_models.metrics import EpochMetrics
 from fmnist_models.precision import Precision
 from fmnist_models.quick import QuickConfig
 from fmnist_models.wrn import WrnConfig
-from tests.models.recorded import INGREDIENTS, with_dropout
+from tests.models.recorded import INGREDIENTS, waits_in_epochs, with_dropout
 
 MakeConfig = Callable[..., TrialConfig]
 pytestmark = pytest.mark.skipif(
@@ -149,31 +147,13 @@ def test_one_trainer_after_the_other_gives_its_memory_back(
     assert third[1] <= second[1]
 
 
-def waits(run: Trainer) -> int:
-    """How often the host waits for the card in an epoch after the first."""
-    run.run_epoch()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        caught.clear()  # of the warning that this mode is a prototype
-        try:
-            run.run_epoch()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-    return len(caught)
-
-
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_host_waits_no_more_in_a_long_epoch_than_in_a_short_one(
     few: Dataset, everything_on: MakeConfig, name: str
 ) -> None:
-    counts = []
-    for images in (128, 512):
-        part = replace(few, train=few.train.subset(torch.arange(images)))
-        run = trainer(everything_on(model=with_dropout(name), batch_size=32), part, True, "bf16")
-        counts.append(waits(run))
-        assert_recorded(run)
-    assert counts[0] == counts[1] > 0
+    config = everything_on(model=with_dropout(name), batch_size=32)
+    short, long = waits_in_epochs(few, lambda part: trainer(config, part, True, "bf16"))
+    assert short == long > 0
 
 
 def make_wait(model: nn.Module) -> None:

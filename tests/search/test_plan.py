@@ -14,7 +14,7 @@ from search.errors import UsageError
 from search.estimate import (
     START_SECONDS,
     Machine,
-    affordable,
+    allowed,
     epoch_limit,
     estimate,
     expected_epochs,
@@ -147,9 +147,9 @@ def test_what_an_epoch_takes_decides_what_is_affordable(machine: Machine) -> Non
     small, large = WrnConfig(depth=10, width=1), WrnConfig(depth=28, width=10)
     assert machine.epoch_seconds(small) == pytest.approx(macs_seconds(machine, small))
     limit = machine.epoch_seconds(small)
-    fits = affordable(machine, plan_of(max_epoch_seconds=limit))
+    fits = allowed(machine, plan_of(max_epoch_seconds=limit)).affordable
     assert (fits(small), fits(large)) == (True, False)
-    assert affordable(machine, plan_of(max_epoch_seconds=0.0))(large)
+    assert allowed(machine, plan_of(max_epoch_seconds=0.0)).affordable(large)
 
 
 def test_three_trials_fit_into_a_time_budget_but_the_smallest_always_runs(machine: Machine) -> None:
@@ -157,16 +157,28 @@ def test_three_trials_fit_into_a_time_budget_but_the_smallest_always_runs(machin
     least = machine.epoch_seconds(small)
     machine = replace(machine, least_epoch_seconds=least)
     for smallest_epochs, large_fits in ((27.1 * 5, True), (27.1, False), (1, False)):
-        fits = affordable(machine, plan_of(time_budget_seconds=smallest_epochs * least))
+        fits = allowed(machine, plan_of(time_budget_seconds=smallest_epochs * least)).affordable
         assert (fits(small), fits(large)) == (True, large_fits)
     assert longest_epoch(machine, plan_of(time_budget_seconds=1e9)) == WRN.max_epoch_seconds_cpu
+
+
+def test_a_known_good_point_may_take_most_of_a_time_budget(machine: Machine) -> None:
+    point = WrnConfig(depth=16, width=1)
+    whole = 9 * machine.epoch_seconds(point)
+    for budget, is_tried in ((whole / 0.79, True), (whole / 0.81, False)):
+        context = allowed(machine, plan_of(time_budget_seconds=budget, epochs=9))
+        assert not context.affordable(point)
+        assert ("wrn-16-1" in WRN.affordable_points(context)) is is_tried
+    limited = plan_of(time_budget_seconds=1e6, max_epoch_seconds=whole / 9.1)
+    assert "wrn-16-1" not in WRN.affordable_points(allowed(machine, limited))
 
 
 def test_a_space_samples_only_what_is_affordable(machine: Machine) -> None:
     limit = machine.epoch_seconds(WrnConfig(depth=16, width=2))
     plan = plan_of(max_epoch_seconds=limit)
-    twice = affordable(machine, plan, passes=2)
-    context = SpaceContext(9, affordable=affordable(machine, plan), affordable_twice=twice)
+    context = allowed(machine, plan)
+    assert context.affordable_twice(WrnConfig(depth=10, width=1))
+    assert not context.affordable_twice(WrnConfig(depth=16, width=2))
     costs = estimate(WRN, machine, plan, context, 100, points=2, early_stopping=True)
     assert 0 < costs.mean_epoch_seconds <= limit
     epochs = 2 * plan.epochs + 98 * expected_epochs(plan, True)

@@ -244,6 +244,19 @@ def test_a_queued_trial_that_is_too_slow_here_fails_and_the_next_is_taken(
     session.close("done")
 
 
+def test_a_queued_trial_may_be_allowed_more_than_what_is_sampled(database: Database) -> None:
+    session = open_session(database, 8)
+    small = replace(session.context, affordable=lambda model: model.width <= 8)
+    session.context = replace(small, queued=session.context)
+    widths = [session.next_trial().config.model.width for _ in range(6)]
+    assert (widths[:2], set(widths[2:])) == ([16, 32], {8})
+    for trial in session.study.get_trials():
+        width = trial.params["quick.width"]
+        assert trial.distributions["quick.width"].low <= width
+        assert width <= trial.distributions["quick.width"].high
+    session.close("done")
+
+
 @pytest.mark.parametrize("seed", [0, 2**31 - 1])
 def test_seeds_stay_in_their_range(database: Database, seed: int) -> None:
     session = open_session(database, 4)
