@@ -62,15 +62,15 @@ def _add_search_options(parser: Parser) -> None:
     )
     group.add_argument(
         "--sampler",
-        default="tpe",
+        default="curves",
         help=f"{', '.join(SAMPLERS)}; curves is a Gaussian process over the learning curves of "
-        "all trials (default: tpe)",
+        "all trials (default: curves)",
     )
     group.add_argument(
         "--scheduler",
-        default="asha",
+        default="quota",
         help=f"{', '.join(SCHEDULERS)}; quota is asha that lets only so many trials pass a rung "
-        "(default: asha)",
+        "(default: quota)",
     )
     group.add_argument("--seed", type=int, default=0, help="of sampler and training (default: 0)")
     group.add_argument(

@@ -38,7 +38,7 @@ def correlations(tuner: OptunaTuner, rungs: list[int]) -> list[RungCorrelation]:
 def search(surrogate: Surrogate, sampler: str, grace: int, seed: int, budget: int) -> list[Any]:
     """One search: estimate at the first rung, warned while it ran, at its end, incumbent's end.
 
-    It is asked as often as the product asks: after every decision at a rung.
+    It is asked after every decision at a rung, the product only as their number grows by 5 %.
     """
     tuner = Method(partial(make_sampler, sampler), "asha", grace=grace)(seed)
     rungs = list(Asha(grace, FACTOR, EPOCHS).rungs)

@@ -10,13 +10,13 @@ import heapq
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from benchmarks.lcbench_surrogate import EPOCHS, Array, Surrogate, suggest
+from benchmarks.lcbench_surrogate import EPOCHS, Array, suggest
 from search.schedulers import TrialScheduler, make_scheduler
 
 WORKERS, GRACE, FACTOR = 4, 3, 3
@@ -29,11 +29,18 @@ Verdict = Literal["continue", "pause", "stop"]
 class Tuner(Protocol):
     """One method at work: a sampler and who stops trials, ours or another's. It numbers trials."""
 
-    def next_trial(self) -> tuple[int, dict[str, float]]:
+    def next_trial(self) -> tuple[int, dict[str, Any]]:
         """Number and parameters of what a free worker runs: new, or paused before and going on."""
 
     def judge(self, number: int, epoch: int, value: float) -> Verdict:
         """Take in the value of an epoch; after the last one a trial is at its end in any case."""
+
+
+class Curves(Protocol):
+    """What takes the place of training: a surrogate."""
+
+    def curve(self, params: dict[str, Any]) -> tuple[Array, Array]:
+        """Value, and cumulative seconds, after each epoch: (epochs,) each."""
 
 
 class Result(NamedTuple):
@@ -57,7 +64,7 @@ class _Curve:
         return max(float(self.seconds[self.epoch - 1]) - before, 1e-3)
 
 
-def results(tuner: Tuner, surrogate: Surrogate) -> Iterator[Result]:
+def results(tuner: Tuner, surrogate: Curves) -> Iterator[Result]:
     """Result by result in simulated time, without end."""
     queue: list[tuple[float, int, int]] = []
     curves: dict[int, _Curve] = {}
@@ -86,7 +93,7 @@ def results(tuner: Tuner, surrogate: Surrogate) -> Iterator[Result]:
             start(now)
 
 
-def simulate(tuner: Tuner, surrogate: Surrogate) -> tuple[list[float], float]:
+def simulate(tuner: Tuner, surrogate: Curves) -> tuple[list[float], float]:
     """The incumbent's value after 52 epochs at each budget; and the CPU seconds that it took."""
     started = time.process_time()
     found, incumbent, highest = [], 0.0, -np.inf
@@ -112,6 +119,8 @@ class Method:
     pruner: Callable[[], optuna.pruners.BasePruner] = optuna.pruners.NopPruner
     complete: bool = False
     grace: int = GRACE
+    epochs: int = EPOCHS
+    suggest: Callable[[optuna.Trial], dict[str, Any]] = suggest
 
     def __call__(self, seed: int) -> OptunaTuner:
         return OptunaTuner(self, seed)
@@ -121,7 +130,7 @@ class OptunaTuner:
     """A study by ask and tell, with our scheduler or an Optuna pruner, as the session does it."""
 
     def __init__(self, method: Method, seed: int) -> None:
-        self._complete = method.complete
+        self._method = method
         self.study = optuna.create_study(
             study_name=f"seed {seed}",  # HyperbandPruner draws a trial's bracket from the name
             direction="maximize",
@@ -129,21 +138,25 @@ class OptunaTuner:
             pruner=method.pruner(),
         )
         self._scheduler: TrialScheduler = make_scheduler(
-            method.scheduler, grace_period=method.grace, reduction_factor=FACTOR, epochs=EPOCHS
+            method.scheduler,
+            grace_period=method.grace,
+            reduction_factor=FACTOR,
+            epochs=method.epochs,
         )
         self._running: dict[int, optuna.Trial] = {}
 
-    def next_trial(self) -> tuple[int, dict[str, float]]:
+    def next_trial(self) -> tuple[int, dict[str, Any]]:
         trial = self.study.ask()
         self._running[trial.number] = trial
-        return trial.number, suggest(trial)
+        return trial.number, self._method.suggest(trial)
 
     def judge(self, number: int, epoch: int, value: float) -> Verdict:
         trial = self._running[number]
         trial.report(value, epoch)
-        if epoch < EPOCHS and self._goes_on(trial, epoch, value):
+        last = self._method.epochs
+        if epoch < last and self._goes_on(trial, epoch, value):
             return "continue"
-        ended = self._complete or epoch == EPOCHS
+        ended = self._method.complete or epoch == last
         self.study.tell(trial, value if ended else None, None if ended else TrialState.PRUNED)
         del self._running[number]
         return "stop"

@@ -24,10 +24,19 @@ def maximize(
     known: Array,
     inputs: Array,
     rng: np.random.RandomState,
+    *,
+    everywhere: bool = False,
 ) -> Array:
-    """The best point found, (names,); `known` (n, names) were tried and encode as `inputs`."""
+    """The best point found, (names,); `known` (n, names) were tried and encode as `inputs`.
+
+    With `everywhere` it is the best of random ones, which may lie far from all that is known.
+    """
     means = process.mean(inputs)
     incumbent = float(means.max())
+    if everywhere:
+        anywhere = encoding.draw(RANDOM, rng)
+        found: Array = anywhere[int(np.argmax(_gains(process, encoding, anywhere, incumbent)))]
+        return found
     best = known[np.argsort(-means, kind="stable")[:BEST]]
     points = np.concatenate(
         [encoding.draw(RANDOM, rng), _neighbours(encoding, best, NEIGHBOURS * len(best), rng)]

@@ -4,13 +4,16 @@ Every trial that has reported a value counts, stopped, running or complete (`cur
 configuration is the candidate with the highest expected improvement of the last value (Jones et
 al., 1998; its logarithm, arXiv:2310.20708) among random ones and neighbours of the best, under the
 posterior that also holds the running trials at their own mean (kriging believer, Ginsbourger et
-al., 2010). Conditional and categorical parameters are handled by `encoding`. The first trials are a
-Latin hypercube. Single objective; all state is in the study.
+al., 2010). In spaces of many parameters that is always a small step from the best, which early
+stopping lets run to its end; so every other trial is the best of random candidates alone, most of
+which cost no more than the first rung. Conditional and categorical parameters are handled by
+`encoding`. The first trials are a Latin hypercube. Single objective; all state is in the study.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 from zlib import crc32
 
@@ -20,6 +23,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from threadpoolctl import ThreadpoolController
 
 from search.acquisition import maximize
 from search.curves import squashed
@@ -33,6 +37,8 @@ REFIT_GROWTH = 1.2
 MOST_FITTED, MOST_KNOWN = 128, 200
 """So many observations the kernel is fitted to, and so many the posterior knows."""
 MOST_REMEMBERED = 256
+EXPLORE_EVERY = 2
+"""Of so many trials one looks for improvements everywhere."""
 
 
 class CurveSampler(BaseSampler):
@@ -68,7 +74,8 @@ class CurveSampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         if not search_space:
             return {}
-        wanted = self._wanted[trial.number] = self._best_candidate(study, trial)
+        with _libraries().limit(limits=1, user_api="blas"):
+            wanted = self._wanted[trial.number] = self._best_candidate(study, trial)
         while len(self._wanted) > MOST_REMEMBERED:
             self._wanted.pop(next(iter(self._wanted)))
         return {name: value for name, value in wanted.items() if name in search_space}
@@ -111,9 +118,11 @@ class CurveSampler(BaseSampler):
         if past.running.any():
             process.believe(inputs[past.running])
         known = np.unique(data.trials)
-        return encoding.params(
-            maximize(process, encoding, encoding.points[known], inputs[known], self._rng)
+        point = maximize(
+            *(process, encoding, encoding.points[known], inputs[known], self._rng),
+            everywhere=asking.number % EXPLORE_EVERY == EXPLORE_EVERY - 1,
         )
+        return encoding.params(point)
 
     def _kernel(self, data: Data, encoding: Encoding) -> Kernel:
         """The kernel, fitted anew only when there is much more to fit it to, or other columns."""
@@ -133,3 +142,12 @@ class CurveSampler(BaseSampler):
             return order
         others = self._rng.permutation(order[most // 2 :])
         return np.concatenate([order[: most // 2], others[: most - most // 2]])
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """By which linear algebra is kept on one thread, as trials keep the other cores busy.
+
+    Its threads would wait for each other: an ask took nine times as long beside two trainings.
+    """
+    return ThreadpoolController()

@@ -53,15 +53,21 @@ def observe(curves: Sequence[Curve], stones: Sequence[int]) -> Observations:
     A curve that ended between two counts at the earlier.
     """
     shifts = _shifts(curves, stones)
-    spread = max(np.log(stones[-1] / stones[0]), 1e-12)
-    found = [
-        (i, curve[stone] + shift, np.log(stones[-1] / stone) / spread)
-        for i, curve in enumerate(curves)
-        for stone, shift in zip(stones, shifts, strict=True)
-        if stone in curve
+    reached = [[i for i, curve in enumerate(curves) if stone in curve] for stone in stones]
+    values = [
+        curves[i][stone] + shift
+        for stone, shift, those in zip(stones, shifts, reached, strict=True)
+        for i in those
     ]
-    columns = np.array(found).reshape(-1, 3)
-    return Observations(columns[:, 0].astype(np.intp), columns[:, 1], columns[:, 2])
+    shortfalls = np.log(stones[-1] / np.array(stones, dtype=np.float64))
+    shortfalls /= max(shortfalls[0], 1e-12)
+    found = Observations(
+        np.array([i for those in reached for i in those], dtype=np.intp),
+        np.array(values, dtype=np.float64),
+        np.repeat(shortfalls, [len(those) for those in reached]),
+    )
+    order = np.argsort(found.curves, kind="stable")  # a curve's observations one after the other
+    return Observations(found.curves[order], found.values[order], found.shortfalls[order])
 
 
 def _shifts(curves: Sequence[Curve], stones: Sequence[int]) -> list[float]:

@@ -8,7 +8,6 @@ bounds, the index of a choice, or NaN where the name does not apply.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
 from math import log
@@ -34,11 +33,15 @@ MOST_GROUPS = 24
 
 
 class Table:
-    """What trials had, each taken in once: by trial, and on the scale that a range lies on."""
+    """What trials had, each taken in once: by trial, and on the scale that a range lies on.
+
+    `columns` numbers the names; a row holds those that its trial has, and their values.
+    """
 
     def __init__(self) -> None:
         self.space: dict[str, BaseDistribution] = {}
-        self.rows: dict[int, dict[str, float]] = {}
+        self.columns: dict[str, int] = {}
+        self.rows: dict[int, tuple[NDArray[np.intp], Array]] = {}
 
     def take_in(
         self, trial: int, distributions: Mapping[str, BaseDistribution], params: Mapping[str, Any]
@@ -46,9 +49,9 @@ class Table:
         """Keep a trial's parameters, in place of what was kept of it before."""
         for name, distribution in distributions.items():
             self.space[name] = _wider(self.space.get(name), distribution)
-        self.rows[trial] = {
-            name: _raw(distributions[name], value) for name, value in params.items()
-        }
+        columns = [self.columns.setdefault(name, len(self.columns)) for name in params]
+        values = [_raw(distributions[name], value) for name, value in params.items()]
+        self.rows[trial] = np.array(columns, dtype=np.intp), np.array(values, dtype=np.float64)
 
 
 class Encoding:
@@ -59,13 +62,16 @@ class Encoding:
 
     def __init__(self, table: Table, trials: Sequence[int]) -> None:
         rows = [table.rows[trial] for trial in trials]
-        counts = Counter(name for row in rows for name in row)
-        self.names = sorted(counts, key=lambda name: (-counts[name], name))
+        columns = np.concatenate([np.empty(0, dtype=np.intp), *(row[0] for row in rows)])
+        counts = np.bincount(columns, minlength=len(table.columns))
+        present = [name for name, column in table.columns.items() if counts[column]]
+        self.names = sorted(present, key=lambda name: (-counts[table.columns[name]], name))
         self.space = {name: table.space[name] for name in self.names}
         self.points = np.full((len(rows), len(self.names)), np.nan)
-        places = {name: i for i, name in enumerate(self.names)}
-        for point, row in zip(self.points, rows, strict=True):
-            point[[places[name] for name in row]] = list(row.values())
+        places = np.zeros(len(table.columns), dtype=np.intp)
+        places[[table.columns[name] for name in self.names]] = np.arange(len(self.names))
+        owners = np.repeat(np.arange(len(rows)), [len(row[0]) for row in rows])
+        self.points[owners, places[columns]] = np.concatenate([[], *(row[1] for row in rows)])
         for i, distribution in enumerate(self.space.values()):
             if isinstance(distribution, Numeric):
                 self.points[:, i] = _between(distribution, self.points[:, i])

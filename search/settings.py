@@ -37,8 +37,8 @@ class SearchSettings(Config):
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
     grace_period: Annotated[int, Field(ge=1, le=10_000)] | None = None
     reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
-    sampler: SamplerName = "tpe"
-    scheduler: SchedulerName = "asha"
+    sampler: SamplerName = "curves"
+    scheduler: SchedulerName = "quota"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     time_budget_seconds: Annotated[float, Field(gt=0)] | None = None
     max_epoch_seconds: Annotated[float, Field(ge=0)] | None = None

@@ -121,7 +121,7 @@ def test_help_states_defaults_and_units(capsys: pytest.CaptureFixture[str]) -> N
     assert end.value.code == 0
     assert [a.option_strings for a in run_search.build_parser()._actions if not a.help] == []
     for default in (
-        *("(default: tpe)", "(default: asha)", "(default: 3)", "9 on a CPU, 27 on a GPU"),
+        *("(default: curves)", "(default: quota)", "(default: 3)", "9 on a CPU, 27 on a GPU"),
         *("(default: 2)", "(default: 5m)", "(default: 100MB)", "at least 10m"),
     ):
         assert default in said

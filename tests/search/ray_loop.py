@@ -47,7 +47,7 @@ def main(url: str, trials: int, worker: str, epochs: int = EPOCHS, concurrency: 
         faults = database.path.parent / "faults"
         faults.mkdir()
         os.environ[FOLDER] = str(faults)
-        session = open_session(database, trials, epochs=epochs)
+        session = open_session(database, trials, "quota", "curves", epochs)
         control = Control(lambda: False, lambda: None, epoch_limit=lambda started: LIMIT_SECONDS)
         try:
             with ray_alone(node):  # before anything imports ray

@@ -52,7 +52,7 @@ def check_shared(url: str, trials: int, drivers: int, folder: Path, scheduler: s
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("scheduler", ["asha", "median"])
+@pytest.mark.parametrize("scheduler", ["asha", "quota", "median"])
 def test_two_drivers_on_one_sqlite_file(url: str, tmp_path: Path, scheduler: str) -> None:
     check_shared(url, 16, 2, tmp_path / "search", scheduler)
 
@@ -64,7 +64,7 @@ def test_four_drivers_on_one_postgresql(postgresql_url: str, tmp_path: Path) -> 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median", "fifo"])
+@pytest.mark.parametrize("scheduler", ["asha", "quota", "hyperband", "median", "fifo"])
 def test_eight_drivers(either_url: str, tmp_path: Path, scheduler: str) -> None:
     check_shared(either_url, 160, 8, tmp_path / "search", scheduler)
 

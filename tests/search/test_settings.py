@@ -39,7 +39,7 @@ def test_what_is_no_duration(text: str) -> None:
 def test_defaults() -> None:
     settings = make_settings(**GOOD)
     assert settings.storage == DEFAULT_STORAGE
-    assert (settings.sampler, settings.scheduler, settings.seed) == ("tpe", "asha", 0)
+    assert (settings.sampler, settings.scheduler, settings.seed) == ("curves", "quota", 0)
     assert settings.data_path is None
 
 
