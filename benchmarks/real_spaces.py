@@ -1,12 +1,13 @@
 r"""What samplers and schedulers find in real, conditional spaces, on curves recorded from them.
 
-    python -m benchmarks.real_spaces results/curves_quick.json results/curves_mlp.json
-        --out results/real_spaces [--seeds 20] [--jobs 2] [--methods tpe+asha curves+asha ...]
+    python -m benchmarks.real_spaces results/curves/*.json --out results/real_spaces
+        [--seeds 20] [--jobs 2] [--methods tpe+asha curves+asha ...]
 
 The decisions are the product's own, in simulated time with four workers (lcbench_simulation.py);
 values are those of trees fitted to recorded curves (spaces_surrogate.py). A method's incumbent is
 the COMPLETE trial with the highest last value, as the product exports it; its regret is how many
-points what it really reaches, luck aside, lies below the best that any method found. Known-good
+points what it really reaches, luck aside, lies below the best that any method found. CPU seconds
+are those of a whole simulated search, trees included. Known-good
 points are left out: with them all methods would begin alike. Files of one space belong together.
 """
 

@@ -1,13 +1,13 @@
 r"""Learning curves of real spaces on real images, recorded once, for searches in simulated time.
 
-    python -m benchmarks.recorded_curves quick --out results/curves_quick.json --minutes 25
-        [--images 5000] [--seed 0]
+    python -m benchmarks.recorded_curves quick --out results/curves/quick0.json --minutes 25
+        [--images 3000] [--seed 0]
 
 Configurations of a space are trained to their end on a stratified part of the training images, and
-scored on as many validation images: none is stopped. A third is random; of the rest half are what
-TPE, half what the curve sampler would try next, so that the best regions are known well and neither
-sampler is favoured. One thread: start it once a core, with another --seed and OUT, and give
-`spaces_surrogate.py`, which learns from it, all files. Kept after every trial.
+scored on as many validation images: none is stopped. The first 60 are random; from then on random
+ones, what TPE and what the curve sampler would try next take turns, so that the best regions are
+known well and neither sampler is favoured. One thread: start it once a core, with another --seed
+and OUT, and give `spaces_surrogate.py`, which learns from it, all files. Kept after every trial.
 """
 
 from __future__ import annotations

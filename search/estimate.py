@@ -99,25 +99,21 @@ def _nearest(work: dict[TrialConfig, float], step: float) -> TrialConfig:
     return min(work, key=lambda config: abs(work[config] - step))
 
 
-def longest_epoch(machine: Machine, plan: SearchPlan) -> float | None:
-    """Seconds of the longest epoch that is started here; None where there is no limit."""
+def longest_epoch(machine: Machine, plan: SearchPlan, times: float = 1.0) -> float | None:
+    """Seconds of the longest epoch that is started here; None where there is no limit.
+
+    `times` what the plan allows for the time budget's sake.
+    """
     limits = [plan.max_epoch_seconds] if plan.max_epoch_seconds else []
     if plan.budget_epoch_seconds:
-        limits.append(max(plan.budget_epoch_seconds, machine.least_epoch_seconds))
-    return min(limits, default=None)
-
-
-def longest_epoch_of_points(machine: Machine, plan: SearchPlan) -> float | None:
-    """Likewise of a known-good point: one whole trial of it shall fit into the time budget."""
-    limits = [plan.max_epoch_seconds] if plan.max_epoch_seconds else []
-    if plan.budget_epoch_seconds:
-        limits.append(POINT_SHARE * TRIALS_IN_BUDGET * plan.budget_epoch_seconds)
+        limits.append(max(times * plan.budget_epoch_seconds, machine.least_epoch_seconds))
     return min(limits, default=None)
 
 
 def allowed(machine: Machine, plan: SearchPlan, seed: int = 0) -> SpaceContext:
-    """What a space may sample here, and which known-good points are tried."""
-    points = _within(longest_epoch_of_points(machine, plan), machine, plan, seed)
+    """What a space may sample here; of known-good points, what fits into the budget once."""
+    once = longest_epoch(machine, plan, POINT_SHARE * TRIALS_IN_BUDGET)
+    points = _within(once, machine, plan, seed)
     return replace(_within(longest_epoch(machine, plan), machine, plan, seed), queued=points)
 
 

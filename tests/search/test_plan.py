@@ -169,6 +169,9 @@ def test_a_known_good_point_may_take_most_of_a_time_budget(machine: Machine) -> 
         context = allowed(machine, plan_of(time_budget_seconds=budget, epochs=9))
         assert not context.affordable(point)
         assert ("wrn-16-1" in WRN.affordable_points(context)) is is_tried
+    least = machine.epoch_seconds(WrnConfig(depth=10, width=1))
+    hurried = allowed(replace(machine, least_epoch_seconds=least), plan_of(time_budget_seconds=1))
+    assert hurried.of_queued.affordable(WrnConfig(depth=10, width=1))  # as a trial tried again
     limited = plan_of(time_budget_seconds=1e6, max_epoch_seconds=whole / 9.1)
     assert "wrn-16-1" not in WRN.affordable_points(allowed(machine, limited))
 
