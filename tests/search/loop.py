@@ -199,8 +199,9 @@ def main(
 ) -> None:
     """Run one launch that writes down what was acknowledged.
 
-    It begins when `company` drivers are there. After `stop_after` epochs it stops itself (SIGSTOP),
-    between two of them.
+    It goes on when `company` drivers have begun a trial each: whoever writes without a pause can
+    keep all others from SQLite's lock until nothing is left to do. After `stop_after` epochs it
+    stops itself (SIGSTOP), between two of them.
     """
     random.seed()  # not as the process that this one was forked from
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -210,7 +211,8 @@ def main(
         (folder / "acknowledged").open("a", buffering=1) as file,
     ):
         session = open_session(database, trials, scheduler, tolerance=tolerance)
-        while len(database.launches(STUDY)) < company:
+        session.next_trial()
+        while len({r.launch_id for r in database.trial_records(STUDY).values()}) < company:
             time.sleep(0.02)
         count = itertools.count(1)
 
