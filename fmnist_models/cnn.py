@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fmnist_models.config import Activation, ModelConfig, Probability
 from fmnist_models.families import Family
-from fmnist_models.layers import Head, activation, norm
+from fmnist_models.layers import Head, activation, norm_and_activation
 
 PIXELS = 28
 """Width and height of an image."""
@@ -158,10 +158,9 @@ class Cnn(nn.Module):
 def _modules(config: CnnConfig, step: Step) -> list[nn.Module]:
     if step.kind == "D":
         return [nn.Dropout(config.dropout)]
-    behind = [
-        norm(step.outputs, config.batch_norm, config.bn_momentum),
-        activation(config.activation),
-    ]
+    behind = norm_and_activation(
+        step.outputs, config.batch_norm, config.bn_momentum, config.activation
+    )
     if step.kind == "P":
         pool = nn.MaxPool2d(2, padding=step.padding)
         return [pool, *(behind if config.activate == "pool" else [])]

@@ -29,6 +29,7 @@ from fmnist_models.averaging import (
     refresh_norms,
     slow_down_norms,
 )
+from fmnist_models.batch_norm import BatchNorm2d, prepare
 from fmnist_models.config import ScheduleFreeConfig, TrialConfig
 from fmnist_models.data import Dataset
 from fmnist_models.errors import ConfigError, DivergedError
@@ -104,6 +105,8 @@ class Trainer:
         self.train, self.validation = dataset.train.to(device), dataset.validation.to(device)
         self.dataset = dataset
         self.model = self._fresh_model()
+        if device == "cpu" and any(isinstance(m, BatchNorm2d) for m in self.model.modules()):
+            prepare(torch.bfloat16 if precision == "bf16" else torch.float32)
         if self.micro_batches > 1:
             slow_down_norms(self.model, self.micro_batches)
         self.optimizer = build_optimizer(

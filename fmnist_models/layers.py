@@ -7,11 +7,13 @@ as its import takes a second.
 from __future__ import annotations
 
 from math import expm1, log
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from fmnist_models.batch_norm import BatchNorm2d
 from fmnist_models.config import Activation, Padding
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -33,7 +35,19 @@ def norm(channels: int, batch_norm: bool, momentum: float, eps: float = 1e-5) ->
     `momentum` is torch's: the weight of the new batch in the running statistics; `eps` is added to
     the variance.
     """
-    return nn.BatchNorm2d(channels, eps=eps, momentum=momentum) if batch_norm else nn.Identity()
+    return BatchNorm2d(channels, eps, momentum) if batch_norm else nn.Identity()
+
+
+def norm_and_activation(
+    channels: int, batch_norm: bool, momentum: float, name: Activation, eps: float = 1e-5
+) -> tuple[nn.Module, nn.Module]:
+    """`norm` and the activation behind it; a ReLU is done by the norm, and then is the identity.
+
+    In two places of an nn.Sequential later weights keep their names whatever the activation.
+    """
+    if batch_norm and name == "relu":
+        return BatchNorm2d(channels, eps, momentum, relu=True), nn.Identity()
+    return norm(channels, batch_norm, momentum, eps), activation(name)
 
 
 class Head(nn.Linear):
@@ -65,8 +79,28 @@ class PointwiseConv2d(nn.Conv2d):
         down, across = self.stride
         if input.device.type != "cpu" or down == across == 1:
             return super().forward(input)
-        picked = input[:, :, ::down, ::across].contiguous(memory_format=torch.channels_last)
+        picked: Tensor = _Picked.apply(input, down, across)
         return conv2d(picked, self.weight)
+
+
+class _Picked(torch.autograd.Function):
+    """Each so many-th row and column; slicing, but gradients are channels_last as all others are.
+
+    Those of slices are not, and then adding them to the others takes five times as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, down: int, across: int) -> Tensor:
+        ctx.shape, ctx.steps = x.shape, (down, across)
+        return x[:, :, ::down, ::across].contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        down, across = ctx.steps
+        whole = torch.empty(ctx.shape, dtype=grad.dtype, memory_format=torch.channels_last)
+        whole.zero_()
+        whole[:, :, ::down, ::across] = grad
+        return whole, None, None
 
 
 class PartialConv2d(nn.Conv2d):

@@ -22,7 +22,13 @@ from torch import Tensor, nn
 
 from fmnist_models.config import Activation, ModelConfig, Probability
 from fmnist_models.families import Family
-from fmnist_models.layers import Head, PointwiseConv2d, activation, conv3x3, norm, stochastic_depth
+from fmnist_models.layers import (
+    Head,
+    PointwiseConv2d,
+    conv3x3,
+    norm_and_activation,
+    stochastic_depth,
+)
 
 FOUR_STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 """Number of blocks in each stage, for each depth of the layout "imagenet"."""
@@ -84,8 +90,8 @@ class Block(nn.Module):
                 conv3x3(channels, outputs, bias=False),
             ]
         self.convs = nn.ModuleList(convs)
-        self.norms = nn.ModuleList(norm(c.in_channels, True, config.bn_momentum) for c in convs)
-        self.activation = activation(config.activation)
+        pairs = [_norm_and_activation(config, conv.in_channels) for conv in convs]
+        self.norms, self.activation = nn.ModuleList(norm for norm, _ in pairs), pairs[0][1]
         self.stochastic_depth = stochastic_depth(drop)
         self.shortcut: nn.Conv2d | None = None
         if stride != 1 or inputs != outputs:
@@ -101,6 +107,10 @@ class Block(nn.Module):
             residual = conv(self.activation(before(residual)))
         out: Tensor = identity + self.stochastic_depth(residual)
         return out
+
+
+def _norm_and_activation(config: PreactConfig, channels: int) -> tuple[nn.Module, nn.Module]:
+    return norm_and_activation(channels, True, config.bn_momentum, config.activation)
 
 
 def _conv1x1(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -130,8 +140,7 @@ class PreactResNet(nn.Module):
         self.stem = conv3x3(1, 16 * config.width, bias=False)
         self.stages = nn.Sequential(*_blocks(config))
         last = config.expansion * 16 * config.width * 2 ** (len(config.blocks) - 1)
-        self.norm = norm(last, True, config.bn_momentum)
-        self.activation = activation(config.activation)
+        self.norm, self.activation = _norm_and_activation(config, last)
         self.dropout = nn.Dropout(config.dropout)
         self.head = Head(last, classes)
 

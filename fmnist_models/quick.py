@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fmnist_models.config import Activation, ModelConfig, Padding, Probability
 from fmnist_models.families import Family
-from fmnist_models.layers import Head, activation, conv3x3, norm
+from fmnist_models.layers import Head, conv3x3, norm_and_activation
 
 
 class QuickConfig(ModelConfig):
@@ -58,8 +58,7 @@ def _unit(config: QuickConfig, inputs: int, outputs: int, *, pool: bool) -> list
     return [
         conv3x3(inputs, outputs, bias=not config.batch_norm, padding=config.padding),
         *([nn.MaxPool2d(2)] if pool else []),
-        norm(outputs, config.batch_norm, config.bn_momentum),
-        activation(config.activation),
+        *norm_and_activation(outputs, config.batch_norm, config.bn_momentum, config.activation),
     ]
 
 

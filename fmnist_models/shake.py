@@ -19,7 +19,7 @@ from torch.nn.functional import pad, relu
 
 from fmnist_models.config import ModelConfig, Probability
 from fmnist_models.families import Family
-from fmnist_models.layers import Head, conv3x3, norm
+from fmnist_models.layers import Head, conv3x3, norm, norm_and_activation
 
 Mode = Literal["shake-shake", "shake-keep", "shake-even", "even-shake", "even-even"]
 
@@ -135,8 +135,7 @@ def _branch(inputs: int, outputs: int, stride: int, momentum: float) -> nn.Seque
     """What follows the ReLU that both branches start with."""
     return nn.Sequential(
         conv3x3(inputs, outputs, stride=stride, bias=False),
-        norm(outputs, True, momentum),
-        nn.ReLU(),
+        *norm_and_activation(outputs, True, momentum, "relu"),
         conv3x3(outputs, outputs, bias=False),
         norm(outputs, True, momentum),
     )

@@ -22,10 +22,9 @@ from fmnist_models.layers import (
     Head,
     MeanPool,
     PointwiseConv2d,
-    activation,
     conv3x3,
     drop_block,
-    norm,
+    norm_and_activation,
     stochastic_depth,
 )
 
@@ -73,10 +72,9 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         bias = not config.batch_norm
-        self.norm1 = _norm(config, inputs)
-        self.activation = activation(config.activation)
+        self.norm1, self.activation = _norm_and_activation(config, inputs)
         self.conv1 = conv3x3(inputs, outputs, stride=stride, bias=bias, padding=config.padding)
-        self.norm2 = _norm(config, outputs)
+        self.norm2, _ = _norm_and_activation(config, outputs)
         self.dropout = nn.Dropout(config.dropout)
         self.drop_block = drop_block(config.drop_block if stage else 0.0, config.drop_block_size)
         self.conv2 = conv3x3(outputs, outputs, bias=bias, padding=config.padding)
@@ -97,8 +95,10 @@ class Block(nn.Module):
         return out
 
 
-def _norm(config: WrnConfig, channels: int) -> nn.Module:
-    return norm(channels, config.batch_norm, config.bn_momentum, config.bn_eps)
+def _norm_and_activation(config: WrnConfig, channels: int) -> tuple[nn.Module, nn.Module]:
+    return norm_and_activation(
+        channels, config.batch_norm, config.bn_momentum, config.activation, config.bn_eps
+    )
 
 
 def _blocks(config: WrnConfig) -> Iterator[Block]:
@@ -122,8 +122,7 @@ class WideResNet(nn.Module):
         last = 64 * config.width
         self.stem = conv3x3(1, config.stem, bias=not config.batch_norm, padding=config.padding)
         self.stages = nn.Sequential(*_blocks(config))
-        self.norm = _norm(config, last)
-        self.activation = activation(config.activation)
+        self.norm, self.activation = _norm_and_activation(config, last)
         self.pool = GeMPool() if config.pool == "gem" else MeanPool()
         self.head = Head(last, classes)
         if config.zero_init:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from fmnist_models import augment, compiled
 from fmnist_models.augment import SIDE, BatchLoader, normalize
 from fmnist_models.config import AugmentationConfig
 from fmnist_models.data import Dataset, Images
@@ -194,3 +195,12 @@ def test_the_last_image_of_a_padded_data_set_is_read_from_its_own_place(few: Dat
     last = loader(few, shift=3)(torch.tensor([511] * 50))
     alone = loader(one, shift=3)(torch.tensor([0] * 50))
     assert torch.equal(last, alone)
+
+
+def test_compiled_loops_cut_the_same_crops(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    index, found = torch.randperm(len(data.train))[:64], []
+    assert compiled.kernels() is not None
+    for loops in (compiled.kernels, lambda: None):
+        monkeypatch.setattr(augment, "kernels", loops)
+        found.append(loader(data, flip=True, shift=3)(index))
+    assert torch.equal(*found)
