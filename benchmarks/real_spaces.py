@@ -1,15 +1,14 @@
 r"""What samplers and schedulers find in real, conditional spaces, on curves recorded from them.
 
     python -m benchmarks.real_spaces results/curves/*.json --out results/real_spaces
-        [--seeds 20] [--jobs 2] [--methods tpe+asha curves+asha ...] [--points]
+        [--seeds 20] [--jobs 2] [--methods tpe+asha curves+asha ...]
 
 The decisions are the product's own, in simulated time with four workers (lcbench_simulation.py);
 values are those of trees fitted to recorded curves (spaces_surrogate.py). A method's incumbent is
 the COMPLETE trial with the highest last value, as the product exports it; its regret is how many
 points what it really reaches, luck aside, lies below the best that any method found. CPU seconds
-are those of a whole simulated search, trees included. Files of one space belong together. With
-`--points` all methods begin with the space's known-good points, as the product does; without, each
-has to find good regions by itself.
+are those of a whole simulated search, trees included. Known-good
+points are left out: with them all methods would begin alike. Files of one space belong together.
 """
 
 from __future__ import annotations
@@ -49,14 +48,12 @@ def _forest(files: tuple[Path, ...]) -> CurveForest:
     return CurveForest(files)
 
 
-def execute(files: tuple[Path, ...], name: str, seed: int, points: bool) -> dict[str, Any]:
+def execute(files: tuple[Path, ...], name: str, seed: int) -> dict[str, Any]:
     """One search: what its incumbents reach, how many trials it started, and its CPU time."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     forest, method = _forest(files), METHODS[name]
     assert isinstance(method, Method)
     tuner = replace(method, suggest=forest.suggest, epochs=forest.epochs, grace=1)(seed)
-    for point in forest.known_good() if points else ():
-        tuner.study.enqueue_trial(point)
     started, reached = time.process_time(), []
     for used, _ in enumerate(results(tuner, forest), start=1):
         if used in [budget * forest.epochs for budget in BUDGETS]:
@@ -120,7 +117,6 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=DEFAULT, choices=list(METHODS))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--points", action="store_true")
     options = parser.parse_args()
     by_space: dict[str, list[Path]] = {}
     for path in options.files:
@@ -141,7 +137,7 @@ def main() -> None:
                 "rank_correlation": forest.rank_correlation,
             }
             for seed, name in product(range(options.seeds), options.methods):
-                futures.append(pool.submit(execute, tuple(files), name, seed, options.points))
+                futures.append(pool.submit(execute, tuple(files), name, seed))
         content["runs"] = [future.result() for future in as_completed(futures)]
     order = {name: i for i, name in enumerate(options.methods)}
     content["runs"].sort(key=lambda run: (run["space"], order[run["method"]], run["seed"]))

@@ -58,10 +58,6 @@ class CurveForest:
         self.space.suggest(trial, self._context)
         return trial.params
 
-    def known_good(self) -> list[dict[str, Any]]:
-        """The space's known-good points that are affordable here."""
-        return [dict(point) for point in self.space.affordable_points(self._context).values()]
-
     def curve(self, params: dict[str, Any]) -> tuple[Array, Array]:
         """Validation accuracy, with a seed's luck, and cumulative seconds: (9,) each."""
         expected, epoch = self._predicted([params])

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fmnist_models.batch_norm import BatchNorm2d
 from fmnist_models.config import ModelConfig, SgdConfig, TrialConfig
 from fmnist_models.data import Dataset
 from fmnist_models.engine import Trainer
@@ -77,9 +76,8 @@ class _Counter:
     def _count(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(module, nn.Dropout | nn.Identity):
             return
-        maps = 2 if isinstance(module, BatchNorm2d) and module.relu else 1
-        self.activations += maps * output.numel()
-        self.passes += maps * output.numel() * PASSES.get(type(module), 1)
+        self.activations += output.numel()
+        self.passes += output.numel() * PASSES.get(type(module), 1)
         if isinstance(module, nn.Conv2d) and module.padding_mode != "zeros":
             self.activations += inputs[0].numel()  # copied into a larger one
             self.passes += inputs[0].numel() * PADDED_PASSES

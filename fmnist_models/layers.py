@@ -38,15 +38,20 @@ def norm(channels: int, batch_norm: bool, momentum: float, eps: float = 1e-5) ->
     return BatchNorm2d(channels, eps, momentum) if batch_norm else nn.Identity()
 
 
+class AppliedReLU(nn.ReLU):
+    """A ReLU that the batch norm in front of it has applied; it only keeps its place."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """What it is given."""
+        return input
+
+
 def norm_and_activation(
     channels: int, batch_norm: bool, momentum: float, name: Activation, eps: float = 1e-5
 ) -> tuple[nn.Module, nn.Module]:
-    """`norm` and the activation behind it; a ReLU is done by the norm, and then is the identity.
-
-    In two places of an nn.Sequential later weights keep their names whatever the activation.
-    """
+    """`norm` and the activation behind it, of which a ReLU is applied by the batch norm."""
     if batch_norm and name == "relu":
-        return BatchNorm2d(channels, eps, momentum, relu=True), nn.Identity()
+        return BatchNorm2d(channels, eps, momentum, relu=True), AppliedReLU()
     return norm(channels, batch_norm, momentum, eps), activation(name)
 
 

@@ -7,8 +7,7 @@ posterior that also holds the running trials at their own mean (kriging believer
 al., 2010). In spaces of many parameters that is always a small step from the best, which early
 stopping lets run to its end; so every other trial is the best of random candidates alone, most of
 which cost no more than the first rung. Conditional and categorical parameters are handled by
-`encoding`. The first trials are a Latin hypercube; where points were queued, known-good ones as a
-rule, every other of them is a neighbour of one. Single objective; all state is in the study.
+`encoding`. The first trials are a Latin hypercube. Single objective; all state is in the study.
 """
 
 from __future__ import annotations
@@ -40,8 +39,6 @@ MOST_FITTED, MOST_KNOWN = 128, 200
 MOST_REMEMBERED = 256
 EXPLORE_EVERY = 2
 """Of so many trials one looks for improvements everywhere."""
-NEAR_WIDTH, NEAR_RATE = 0.2, 4.0
-"""How far a queued point's neighbours are from it, in parts of a range, and in how many values."""
 
 
 class CurveSampler(BaseSampler):
@@ -62,12 +59,11 @@ class CurveSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """All parameters that trials have had, at their widest; none where it draws."""
+        """All parameters that trials have had, at their widest; none as long as it draws."""
         self._raise_error_if_multi_objective(study)
         if not self._history.knows(study, self.n_startup_trials):
             past = self._history.read(study, trial.number)
-            is_first = past.with_values < self.n_startup_trials
-            if is_first and (_explores(trial) or not past.queued.any()):
+            if past.with_values < self.n_startup_trials:
                 return {}
         return dict(self._history.table.space)
 
@@ -111,13 +107,8 @@ class CurveSampler(BaseSampler):
 
     def _best_candidate(self, study: Study, asking: FrozenTrial) -> dict[str, Any]:
         past = self._history.read(study, asking.number)
-        encoding = past.encoding()
-        if past.with_values < self.n_startup_trials and past.queued.any():
-            queued = encoding.points[past.queued]
-            near = queued[self._rng.randint(len(queued))][None]
-            width, rate = np.array([NEAR_WIDTH]), np.array([NEAR_RATE])
-            return encoding.params(encoding.mutate(near, width, rate, self._rng)[0])
-        seen, inputs = past.observations(), encoding.encode(encoding.points)
+        encoding, seen = past.encoding(), past.observations()
+        inputs = encoding.encode(encoding.points)
         if not len(seen.values) or not inputs.shape[1]:
             return encoding.params(encoding.draw(1, self._rng)[0])
         data = Data(inputs[seen.curves], seen.shortfalls, squashed(seen.values), seen.curves)
@@ -129,7 +120,7 @@ class CurveSampler(BaseSampler):
         known = np.unique(data.trials)
         point = maximize(
             *(process, encoding, encoding.points[known], inputs[known], self._rng),
-            everywhere=_explores(asking),
+            everywhere=asking.number % EXPLORE_EVERY == EXPLORE_EVERY - 1,
         )
         return encoding.params(point)
 
@@ -151,10 +142,6 @@ class CurveSampler(BaseSampler):
             return order
         others = self._rng.permutation(order[most // 2 :])
         return np.concatenate([order[: most // 2], others[: most - most // 2]])
-
-
-def _explores(trial: FrozenTrial) -> bool:
-    return trial.number % EXPLORE_EVERY == EXPLORE_EVERY - 1
 
 
 @cache

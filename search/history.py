@@ -23,14 +23,13 @@ class Past:
     """The trials with parameters, failed ones aside, by number; their curves; which still run.
 
     Curves are finite values by epoch, larger is better, and may be empty; `ends` are the epochs at
-    which finished trials ended; `queued` says whose parameters somebody asked for by name.
+    which finished trials ended.
     """
 
     table: Table
     trials: list[int]
     curves: list[Curve]
     running: NDArray[np.bool_]
-    queued: NDArray[np.bool_]
     ends: list[int]
 
     def encoding(self) -> Encoding:
@@ -80,9 +79,8 @@ class History:
         sign = -1.0 if study.direction == StudyDirection.MINIMIZE else 1.0
         curves = [self._take_in(trial, sign) for trial in trials]
         running = np.array([trial.state == TrialState.RUNNING for trial in trials], dtype=bool)
-        queued = np.array(["fixed_params" in t.system_attrs for t in trials], dtype=bool)
         ends = [max(c) for c, runs in zip(curves, running, strict=True) if c and not runs]
-        return Past(self.table, [trial.number for trial in trials], curves, running, queued, ends)
+        return Past(self.table, [trial.number for trial in trials], curves, running, ends)
 
     def _take_in(self, trial: FrozenTrial, sign: float) -> Curve:
         known = self._curves.get(trial.number)

@@ -71,7 +71,7 @@ def test_the_layers_of_the_vgg_like_network_come_in_the_published_order() -> Non
 def test_a_stage_of_six_conv_2d_net_convolves_twice_then_pools_and_bends() -> None:
     model = build_model(conv2d_net(64, 128, 256), 10)
     features = next(m for m in model.children() if isinstance(m, nn.Sequential))
-    stage = ["Conv2d", "Conv2d", "MaxPool2d", "BatchNorm2d", "ReLU", "Dropout"]
+    stage = ["Conv2d", "Conv2d", "MaxPool2d", "BatchNorm2d", "AppliedReLU", "Dropout"]
     assert [type(m).__name__ for m in features] == 3 * stage
     kernels = [(m.kernel_size, m.padding) for m in features if isinstance(m, nn.Conv2d)]
     assert kernels == [((1, 1), (1, 1)), *[((3, 3), (1, 1))] * 5]

@@ -83,18 +83,6 @@ def test_the_first_trials_are_a_latin_hypercube() -> None:
     assert sorted(choices) == sorted("abcd" * 2)
 
 
-def test_half_of_the_first_trials_are_neighbours_of_a_queued_point() -> None:
-    study = optuna.create_study(sampler=CurveSampler(n_startup_trials=8, seed=0))
-    point = {f"x{i}": 0.5 for i in range(20)}
-    study.enqueue_trial(point)
-    moved = []
-    for _ in range(9):
-        trial = study.ask()
-        moved.append(sum(trial.suggest_float(name, 0, 1) != 0.5 for name in point))
-    assert moved[0] == 0
-    assert max(moved[2::2]) < 12 and min(moved[1::2]) == 20
-
-
 def test_a_conditional_space_is_asked_for_what_belongs_together() -> None:
     study = optuna.create_study(direction="maximize", sampler=CurveSampler(seed=0))
     for _ in range(20):
