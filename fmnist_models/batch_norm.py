@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import relu
 
 from fmnist_models.compiled import kernels
+from fmnist_models.precision import Precision
 
 Floats = NDArray[np.float64]
 TILE = 1024
@@ -68,9 +69,14 @@ def _is_suited(x: Tensor) -> bool:
     )
 
 
+def prepare_norms(model: nn.Module, device: str, precision: Precision) -> None:
+    """Compile what training `model` will call; seconds, the first time on a machine."""
+    if device == "cpu" and any(isinstance(module, BatchNorm2d) for module in model.modules()):
+        _compile(torch.bfloat16 if precision == "bf16" else torch.float32)
+
+
 @cache
-def prepare(dtype: torch.dtype) -> None:
-    """Compile what training calls for maps of `dtype`; seconds, the first time on a machine."""
+def _compile(dtype: torch.dtype) -> None:
     norm = BatchNorm2d(1, relu=True)
     x = torch.zeros(2, 1, 1, 1, dtype=dtype, requires_grad=True)
     norm(x).sum().backward()

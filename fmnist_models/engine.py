@@ -29,7 +29,7 @@ from fmnist_models.averaging import (
     refresh_norms,
     slow_down_norms,
 )
-from fmnist_models.batch_norm import BatchNorm2d, prepare
+from fmnist_models.batch_norm import prepare_norms
 from fmnist_models.config import ScheduleFreeConfig, TrialConfig
 from fmnist_models.data import Dataset
 from fmnist_models.errors import ConfigError, DivergedError
@@ -105,8 +105,7 @@ class Trainer:
         self.train, self.validation = dataset.train.to(device), dataset.validation.to(device)
         self.dataset = dataset
         self.model = self._fresh_model()
-        if device == "cpu" and any(isinstance(m, BatchNorm2d) for m in self.model.modules()):
-            prepare(torch.bfloat16 if precision == "bf16" else torch.float32)
+        prepare_norms(self.model, device, precision)
         if self.micro_batches > 1:
             slow_down_norms(self.model, self.micro_batches)
         self.optimizer = build_optimizer(
@@ -278,15 +277,8 @@ class Trainer:
         """Score the averaged weights on the validation images; None where there are none."""
         if not len(self.validation):
             return None
-        dataset = self.dataset
-        logits = predict(
-            self.averaged_model,
-            self.validation,
-            dataset.mean,
-            dataset.std,
-            self.precision,
-            self._evaluation_batch,
-        )
+        about = self.dataset.mean, self.dataset.std, self.precision, self._evaluation_batch
+        logits = predict(self.averaged_model, self.validation, *about)
         loss = cross_entropy(logits, self.validation.labels)
         hits = logits.argmax(1) == self.validation.labels
         return self._to_host(loss, hits.sum(), len(self.validation))
