@@ -47,6 +47,7 @@ class BatchLoader:
         # A padded copy of the images, so that a shift is only another place to read from.
         self.pixels = torch.nn.functional.pad(images, (pad, pad, pad, pad)).flatten()
         self.steps = torch.arange(SIDE, device=self.device)
+        self._loops = kernels() if self.device.type == "cpu" else None
 
     def __call__(self, index: Tensor) -> Tensor:
         """index: (B,) int64 -> augmented images (B, 1, 28, 28) float32."""
@@ -67,12 +68,11 @@ class BatchLoader:
         mirrored = torch.zeros(len(index), dtype=torch.bool, device=self.device)
         if self.config.flip:
             mirrored = self._uniform(len(index)) < 0.5
-        loops = kernels() if self.device.type == "cpu" else None
-        if loops:
+        if self._loops:
             found = torch.empty(len(index), 1, SIDE, SIDE, dtype=torch.uint8)
             starts = (rows * self.stride + left).numpy()
             about = mirrored.numpy(), self.stride, found[:, 0].numpy()
-            loops.crops(self.pixels.numpy(), starts, *about)
+            self._loops.crops(self.pixels.numpy(), starts, *about)
             return found
         columns = left[:, None] + self.steps
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)

@@ -24,6 +24,8 @@ from fmnist_models.precision import Precision
 Floats = NDArray[np.float64]
 TILE = 1024
 """Values of a tile, about: it stays in the first-level cache with what belongs to it."""
+QUIETLY = np.errstate(all="ignore")
+"""A network that diverges says so by its loss, not by numpy's warnings."""
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -86,6 +88,7 @@ class _Normalized(torch.autograd.Function):
     """Batch norm of a map and what it is at least, `floor`: 0, or minus infinity."""
 
     @staticmethod
+    @QUIETLY
     def forward(
         ctx: Any,
         x: Tensor,
@@ -116,6 +119,7 @@ class _Normalized(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @QUIETLY
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         loops, (x,) = kernels(), ctx.saved_tensors
         assert loops is not None

@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 
 WORD, HALF = ir.IntType(32), ir.IntType(16)
 compiled = numba.njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+cut = numba.njit("void(u1[::1], i8[::1], b1[::1], i8, u1[:, :, ::1])", nogil=True, cache=True)
 
 
 @intrinsic
@@ -48,7 +49,7 @@ def narrowed(typing: Any, value: Any, like: Any) -> Any:
     return like(types.float32, like), generate
 
 
-@compiled
+@cut
 def crops(pixels, starts, mirrored, stride, found):
     """Write into `found` (B, side, side) the part of a plane that begins at each of starts (B,).
 

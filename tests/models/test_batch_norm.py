@@ -106,14 +106,19 @@ def test_elsewhere_it_is_torchs_own(case: str, monkeypatch: pytest.MonkeyPatch) 
     assert torch.equal(ours.running_var, plain.running_var)
 
 
-def test_what_is_no_number_stays_none() -> None:
-    """A network that diverged must not look like one that learns."""
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38])
+def test_what_is_no_number_stays_none(value: float) -> None:
+    """A network that diverged must not look like one that learns; nor does numpy warn of it."""
     ours, _ = both(16, True)
     x = maps(16)
-    x[0, 3, 0, 0] = float("nan")
+    x[0, 3, 0, 0] = value
+    x.requires_grad_()
     y = ours(x)
+    y.sum().backward()
     assert y[:, 3].isnan().all()
     assert not y[:, [2, 4]].isnan().any()
+    assert x.grad is not None
+    assert not x.grad[:, [2, 4]].isnan().any()
 
 
 def test_a_large_mean_does_not_swallow_the_variance() -> None:
