@@ -223,10 +223,11 @@ def accuracies(
 
 def accuracy_table(rows: list[dict[str, Any]]) -> str:
     ways = [key for key in rows[0] if key != "seed"]
-    cells = [
-        [way, f"{mean(r[way] for r in rows):.4f}", f"{stdev([r[way] for r in rows]):.4f}"]
-        for way in ways
-    ]
+    cells = []
+    for way in ways:
+        found = [row[way] for row in rows]
+        deviation = f"{stdev(found):.4f}" if len(found) > 1 else ""
+        cells.append([way, f"{mean(found):.4f}", deviation])
     return table(["", "mean", "deviation"], cells)
 
 
