@@ -130,7 +130,8 @@ def test_a_folder_with_something_else_is_refused_until_forced(
 
 WITHOUT = """
 import sys
-sys.modules.update(dict.fromkeys(("ray", "optuna", "sqlalchemy", "alembic", "numba", "search", "spaces")))
+missing = ("ray", "optuna", "sqlalchemy", "alembic", "numba", "search", "spaces")
+sys.modules.update(dict.fromkeys(missing))
 from fmnist_models.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
