@@ -73,7 +73,8 @@ def _is_suited(x: Tensor) -> bool:
 
 def prepare_norms(model: nn.Module, device: str, precision: Precision) -> None:
     """Compile what training `model` will call; seconds, the first time on a machine."""
-    if device == "cpu" and any(isinstance(module, BatchNorm2d) for module in model.modules()):
+    has_norms = any(isinstance(module, BatchNorm2d) for module in model.modules())
+    if device == "cpu" and has_norms and torch.get_num_threads() == 1:
         _compile(torch.bfloat16 if precision == "bf16" else torch.float32)
 
 
@@ -103,7 +104,7 @@ class _Normalized(torch.autograd.Function):
         count = len(values) // channels
         # From any value of the channel, as the square of a large mean would swallow the variance.
         shift = x.detach()[0, :, 0, 0].double().numpy()
-        means, squares = _sums(loops.sums, [values], [shift]) / count
+        means, squares = _by_channel(_run(loops.sums, [values], [shift]), channels) / count
         mean, variance = shift + means, np.maximum(squares - means**2, 0.0)
         inverse = (variance + eps) ** -0.5
         scale = weight.detach().numpy() * inverse
@@ -124,9 +125,11 @@ class _Normalized(torch.autograd.Function):
         loops, (x,) = kernels(), ctx.saved_tensors
         assert loops is not None
         mean, inverse, scale, offset, floor = ctx.known
-        count = x.numel() // x.shape[1]
+        channels = len(mean)
+        count = x.numel() // channels
         maps = [_flat(grad.contiguous(memory_format=torch.channels_last)), _flat(x)]
-        total, products = _sums(loops.gradient_sums, maps, [mean, scale, offset], floor)
+        found = _run(loops.gradient_sums, maps, [mean, scale, offset], floor)
+        total, products = _by_channel(found, channels)
         # With z = (x - mean) * inverse: scale * (grad - its mean - z * the mean of grad * z)
         of_x = -scale * inverse**2 * products / count
         rest = -scale * total / count - of_x * mean
@@ -146,15 +149,9 @@ def _tensor(values: Floats) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
-def _sums(
-    loop: Callable[..., Any],
-    maps: Sequence[Any],
-    of_channels: Sequence[Floats],
-    *others: np.float32,
-) -> Floats:
-    """What a loop adds up, by channel: (2, C)."""
-    by_place = _run(loop, maps, of_channels, *others)
-    sums: Floats = by_place.reshape(2, -1, len(of_channels[0])).sum(1, dtype=np.float64)
+def _by_channel(of_tiles: NDArray[np.float32], channels: int) -> Floats:
+    """Sums over tiles (2, t) as sums by channel: (2, C)."""
+    sums: Floats = of_tiles.reshape(2, -1, channels).sum(1, dtype=np.float64)
     return sums
 
 
