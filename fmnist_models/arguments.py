@@ -71,6 +71,7 @@ def build_parser() -> Parser:
     gallery.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="picture to write, such as grid.png"
     )
+    gallery.add_argument("--force", action="store_true", help="overwrite a file that exists")
     _add_data(gallery)
     return parser
 

@@ -156,7 +156,7 @@ def augmentations(options: Options) -> int:
     """Draw what augmentation does."""
     from fmnist_models.gallery import draw_gallery
 
-    draw_gallery(options.out, options.data_dir)
+    draw_gallery(options.out, options.data_dir, force=options.force)
     print(options.out)
     return 0
 

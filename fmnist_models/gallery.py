@@ -30,11 +30,14 @@ ROWS: dict[str, AugmentationConfig] = {
 COLUMNS, SCALE, GAP, MARGIN = 12, 2, 4, 110
 
 
-def draw_gallery(path: Path, data_dir: Path | None, seed: int = 0) -> None:
+def draw_gallery(path: Path, data_dir: Path | None, *, force: bool, seed: int = 0) -> None:
     """Write the picture to `path`, in the format its ending names.
 
-    Raises OutputError when it cannot be written, DataError when there are no images.
+    Raises OutputError when it cannot be written, or `path` exists and `force` is not given;
+    DataError when there are no images.
     """
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists; give --force or another --out")
     dataset = load_search_data(find_data(data_dir).directory)
     step = SIDE * SCALE + GAP
     sheet = Image.new("L", (MARGIN + COLUMNS * step, len(ROWS) * step), 255)

@@ -24,7 +24,7 @@ MOST_MILESTONES = 6
 
 @dataclass(frozen=True)
 class Observations:
-    """One a curve and milestone that it passed: which curve, value, shortfall: (n,) each.
+    """A curve at an epoch each, ordered by curve: which curve, value, shortfall: (n,) each.
 
     Values are moved to the last milestone; a shortfall is 0 there and 1 at the first of all, along
     the logarithm of the epoch.
@@ -48,26 +48,25 @@ def milestones(ends: Sequence[int]) -> list[int]:
 
 
 def observe(curves: Sequence[Curve], stones: Sequence[int]) -> Observations:
-    """The curves at the milestones; one that has reached none is left out.
+    """The curves at the milestones, and those past one also at their last epoch.
 
-    A curve that ended between two counts at the earlier.
+    A curve that has reached none is left out. Between milestones values are moved by what lies
+    between their moves, along the logarithm of the epoch.
     """
-    shifts = _shifts(curves, stones)
-    reached = [[i for i, curve in enumerate(curves) if stone in curve] for stone in stones]
-    values = [
-        curves[i][stone] + shift
-        for stone, shift, those in zip(stones, shifts, reached, strict=True)
-        for i in those
-    ]
-    shortfalls = np.log(stones[-1] / np.array(stones, dtype=np.float64))
-    shortfalls /= max(shortfalls[0], 1e-12)
-    found = Observations(
-        np.array([i for those in reached for i in those], dtype=np.intp),
-        np.array(values, dtype=np.float64),
-        np.repeat(shortfalls, [len(those) for those in reached]),
-    )
-    order = np.argsort(found.curves, kind="stable")  # a curve's observations one after the other
-    return Observations(found.curves[order], found.values[order], found.shortfalls[order])
+    seen = [(i, epoch) for i, curve in enumerate(curves) for epoch in _counted(curve, stones)]
+    indices = np.array([i for i, _ in seen], dtype=np.intp)
+    values = np.array([curves[i][epoch] for i, epoch in seen], dtype=np.float64)
+    logs, at = np.log(stones), np.log([float(epoch) for _, epoch in seen])
+    shortfalls = (logs[-1] - at) / max(logs[-1] - logs[0], 1e-12)
+    return Observations(indices, values + np.interp(at, logs, _shifts(curves, stones)), shortfalls)
+
+
+def _counted(curve: Curve, stones: Sequence[int]) -> list[int]:
+    """The epochs of a curve that count, ascending."""
+    counted = [stone for stone in stones if stone in curve]
+    last = max(curve, default=0)
+    between = stones[0] < last < stones[-1] and last not in stones
+    return [*counted, last] if between else counted
 
 
 def _shifts(curves: Sequence[Curve], stones: Sequence[int]) -> list[float]:

@@ -200,6 +200,7 @@ def _run_session(
         grace_period=plan.grace_period,
         reduction_factor=plan.reduction_factor,
         epochs=plan.epochs,
+        trials=settings.trials,
     )
     session = SearchSession(
         *(launch.study, launch.database, launch_id, launch.space, context, scheduler),

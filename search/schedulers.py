@@ -106,16 +106,23 @@ class QuotaAsha(Asha):
     """ASHA that lets only so many trials pass a rung, for samplers that learn.
 
     When each configuration is better than those before it, all of them are among the best of a
-    rung so far, and stopping ASHA lets nearly all run to the end. ASHA that promotes lets through
-    one in `reduction_factor` of those that got to a rung; here it is `SLACK` times that, as who was
-    stopped can't be promoted later. Only the best so far at a rung passes in any case.
+    rung so far, and stopping ASHA lets nearly all run to the end. Of n trials, ASHA that promotes
+    lets n / reduction_factor^(k+1) through the k-th rung, counted from 0; here it is `SLACK` times
+    that, rounded down, as who was stopped can't be promoted later. So not even the first at a rung
+    always pass, which may be poor and would take a good part of a small budget. The best so far at
+    a rung passes beyond that once `patience` trials have begun.
     """
 
     SLACK = 1.5
+    PATIENCE = 12
+    """Trials: in a search of fewer than four times as many, a quarter of them."""
 
-    def __init__(self, grace_period: int, reduction_factor: int, epochs: int) -> None:
+    def __init__(
+        self, grace_period: int, reduction_factor: int, epochs: int, trials: int | None = None
+    ) -> None:
         super().__init__(grace_period, reduction_factor, epochs)
-        self._share = self.SLACK / reduction_factor
+        self.patience = self.PATIENCE if trials is None else min(self.PATIENCE, trials // 4)
+        self._factor = reduction_factor
         self._passed: dict[int, set[int]] = {rung: set() for rung in self.rungs}
 
     def observe(self, number: int, epoch: int, value: float) -> None:
@@ -129,14 +136,21 @@ class QuotaAsha(Asha):
     def decide(self, number: int, epoch: int, value: float) -> Decision:
         """As ASHA does; what it lets pass is stopped where the quota is used up."""
         decision = super().decide(number, epoch, value)
-        if decision.action == "stop" or decision.cutoff is None:
+        if epoch not in self.rungs or decision.action == "stop":
             return decision
-        others = [v for trial, v in self.rungs[epoch].items() if trial != number]
+        first, place = self.rungs[min(self.rungs)], list(self.rungs).index(epoch)
+        begun = len(first) + (number not in first)
         passed = len(self._passed[epoch] - {number})
-        if passed < self._share * (len(others) + 1):
+        if passed < int(self.SLACK * begun / self._factor ** (place + 1)):
             return decision
-        reason = f"{passed} of {len(others)} others passed rung {epoch}"
-        return _compare(epoch, value, epoch, max(max(others), decision.cutoff), reason)
+        reason = f"{passed} of {begun} that began passed rung {epoch}"
+        if begun < self.patience:
+            stop = {"action": "stop", "rung": epoch, "cutoff": None, "reason": reason}
+            return decision.model_copy(update=stop)
+        if decision.cutoff is None:
+            return decision
+        best = max(v for trial, v in self.rungs[epoch].items() if trial != number)
+        return _compare(epoch, value, epoch, best, f"the best, as {reason}")
 
 
 class Hyperband:
@@ -224,14 +238,17 @@ def _compare(epoch: int, value: float, rung: int | None, cutoff: float, against:
 
 
 def make_scheduler(
-    name: str, *, grace_period: int, reduction_factor: int, epochs: int
+    name: str, *, grace_period: int, reduction_factor: int, epochs: int, trials: int | None = None
 ) -> TrialScheduler:
-    """The scheduler called `name` (see `settings.SCHEDULERS`), with nothing observed yet."""
+    """The scheduler called `name` (see `settings.SCHEDULERS`), with nothing observed yet.
+
+    `trials` are those of the whole study, where that is known.
+    """
     match name:
         case "asha":
             return Asha(grace_period, reduction_factor, epochs)
         case "quota":
-            return QuotaAsha(grace_period, reduction_factor, epochs)
+            return QuotaAsha(grace_period, reduction_factor, epochs, trials)
         case "hyperband":
             return Hyperband(grace_period, reduction_factor, epochs)
         case "median":

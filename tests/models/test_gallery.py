@@ -27,10 +27,24 @@ def test_every_ingredient_has_a_row_and_changes_the_images(few: Dataset) -> None
 
 def test_the_command_draws_it(tmp_path: Path, small_data: Path) -> None:
     path = tmp_path / "grid.png"
-    assert main(["augmentations", "--out", str(path), "--data-dir", str(small_data)]) == 0
+    arguments = ["augmentations", "--out", str(path), "--data-dir", str(small_data)]
+    assert main(arguments) == 0
     with Image.open(path) as picture:
         assert picture.height > len(ROWS) * 2 * SIDE
         assert len(picture.getcolors() or []) > 100
+
+
+def test_a_file_that_is_there_is_overwritten_only_by_force(
+    tmp_path: Path, small_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "holiday.png"
+    path.write_bytes(b"kept")
+    arguments = ["augmentations", "--out", str(path), "--data-dir", str(small_data)]
+    assert main(arguments) == 2
+    assert path.read_bytes() == b"kept"
+    assert capsys.readouterr().err.count("holiday.png exists; give --force or another --out") == 1
+    assert main([*arguments, "--force"]) == 0
+    assert path.read_bytes() != b"kept"
 
 
 @pytest.mark.parametrize("name", ["nowhere/grid.png", "grid.nonsense"])

@@ -90,7 +90,8 @@ def _check_trial(
         assert len(kept) < record.config["epochs"]
         assert (last, decided[-1]) == ("stop", len(kept))
         assert decisions[-1].reason == record.reason
-        assert decisions[-1].cutoff > decisions[-1].value
+        cutoff = decisions[-1].cutoff
+        assert "passed rung" in record.reason if cutoff is None else cutoff > trial.value
 
 
 def _check_retry(
@@ -147,7 +148,11 @@ def schedulers_of(database: Database, study: str) -> dict[int, TrialScheduler]:
         factor = settings.reduction_factor
         grace = settings.grace_period or max(1, epochs // factor**2)
         found[launch.id] = make_scheduler(
-            settings.scheduler, grace_period=grace, reduction_factor=factor, epochs=epochs
+            settings.scheduler,
+            grace_period=grace,
+            reduction_factor=factor,
+            epochs=epochs,
+            trials=settings.trials,
         )
     return found
 

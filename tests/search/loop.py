@@ -136,7 +136,9 @@ def open_session(
     reap(database, opened)
     space, context = get_space("quick"), SpaceContext(epochs)
     enqueue_points(database, opened, space, context)
-    rules = make_scheduler(scheduler, grace_period=1, reduction_factor=3, epochs=epochs)
+    rules = make_scheduler(
+        scheduler, grace_period=1, reduction_factor=3, epochs=epochs, trials=trials
+    )
     launch = start_launch(database, settings, ENVIRONMENT)
     return SearchSession(opened, database, launch, space, context, rules, trials, tolerance)
 

@@ -143,13 +143,42 @@ def test_a_quota_holds_when_every_trial_is_better_than_most() -> None:
     assert passed["quota"] <= passed["asha"]
 
 
-def test_a_quota_lets_the_best_so_far_pass() -> None:
+def test_a_quota_is_a_share_of_all_that_began() -> None:
+    quota, passed = QuotaAsha(1, 3, 27, trials=48), {1: [], 3: [], 9: []}
+    for number in range(12):  # one after the other, all equal: ASHA would let all pass
+        for epoch, those in passed.items():
+            if told(quota, number, epoch, 0.5).action == "stop":
+                break
+            those.append(number)
+    # Of n that began int(n / 2) pass the first rung, int(n / 6) the second, int(n / 18) the third;
+    # with the twelfth trial, the last of the first quarter, it is enough to be as good as the best.
+    assert passed == {1: [1, 3, 5, 7, 9, 11], 3: [5, 11], 9: [11]}
+
+
+def test_before_its_quota_not_even_the_best_passes() -> None:
     quota = QuotaAsha(1, 3, 9)
-    values = [0.5 + 0.01 * n for n in range(10)]
-    assert {told(quota, n, 1, v).action for n, v in enumerate(values)} == {"continue"}
-    stopped = told(quota, 10, 1, 0.585)
-    assert (stopped.action, stopped.cutoff) == ("stop", 0.59)
-    assert "10 of 10 others passed rung 1" in stopped.reason
+    first = told(quota, 0, 1, 0.5)
+    assert (first.action, first.rung, first.cutoff) == ("stop", 1, None)
+    assert first.reason == "0 of 1 that began passed rung 1"
+    assert told(quota, 1, 1, 0.4).reason.startswith("0.4000 < 0.5000")
+    assert told(quota, 2, 1, 0.6).action == "continue"
+    assert told(quota, 2, 3, 0.9).reason == "0 of 3 that began passed rung 3"
+
+
+def test_a_quota_lets_the_best_so_far_pass() -> None:
+    quota = QuotaAsha(1, 3, 9, trials=48)
+    values = [0.5 + 0.01 * n for n in range(20)]
+    told_so = [told(quota, n, 1, v).action for n, v in enumerate(values)]
+    assert set(told_so[11:]) == {"continue"}
+    stopped = told(quota, 20, 1, 0.685)
+    assert (stopped.action, stopped.cutoff) == ("stop", 0.69)
+    assert "the best, as 14 of 21 that began passed rung 1" in stopped.reason
+
+
+@pytest.mark.parametrize("trials", [1, 3, 7])
+def test_in_a_small_search_the_first_runs_to_its_end(trials: int) -> None:
+    quota = make_scheduler("quota", grace_period=1, reduction_factor=3, epochs=9, trials=trials)
+    assert {told(quota, 0, epoch, 0.1).action for epoch in range(1, 9)} == {"continue"}
 
 
 def test_hyperband_of_one_bracket_is_asha() -> None:
