@@ -141,9 +141,10 @@ class QuotaAsha(Asha):
         first, place = self.rungs[min(self.rungs)], list(self.rungs).index(epoch)
         begun = len(first) + (number not in first)
         passed = len(self._passed[epoch] - {number})
-        if passed < int(self.SLACK * begun / self._factor ** (place + 1)):
+        quota = int(self.SLACK * begun / self._factor ** (place + 1))
+        if passed < quota:
             return decision
-        reason = f"{passed} of {begun} that began passed rung {epoch}"
+        reason = f"{quota} of {begun} may pass rung {epoch}, {passed} have"
         if begun < self.patience:
             stop = {"action": "stop", "rung": epoch, "cutoff": None, "reason": reason}
             return decision.model_copy(update=stop)

@@ -159,10 +159,10 @@ def test_before_its_quota_not_even_the_best_passes() -> None:
     quota = QuotaAsha(1, 3, 9)
     first = told(quota, 0, 1, 0.5)
     assert (first.action, first.rung, first.cutoff) == ("stop", 1, None)
-    assert first.reason == "0 of 1 that began passed rung 1"
+    assert first.reason == "0 of 1 may pass rung 1, 0 have"
     assert told(quota, 1, 1, 0.4).reason.startswith("0.4000 < 0.5000")
     assert told(quota, 2, 1, 0.6).action == "continue"
-    assert told(quota, 2, 3, 0.9).reason == "0 of 3 that began passed rung 3"
+    assert told(quota, 2, 3, 0.9).reason == "0 of 3 may pass rung 3, 0 have"
 
 
 def test_a_quota_lets_the_best_so_far_pass() -> None:
@@ -172,7 +172,7 @@ def test_a_quota_lets_the_best_so_far_pass() -> None:
     assert set(told_so[11:]) == {"continue"}
     stopped = told(quota, 20, 1, 0.685)
     assert (stopped.action, stopped.cutoff) == ("stop", 0.69)
-    assert "the best, as 14 of 21 that began passed rung 1" in stopped.reason
+    assert "the best, as 10 of 21 may pass rung 1, 14 have" in stopped.reason
 
 
 @pytest.mark.parametrize("trials", [1, 3, 7])
