@@ -10,9 +10,9 @@ from search.encoding import Encoding
 from search.gaussian_process import GaussianProcess
 
 Array = NDArray[np.float64]
-RANDOM, NEIGHBOURS, BEST = 200, 20, 6
+RANDOM, NEIGHBOURS, BEST = 1000, 20, 6
 """Candidates: at random, and around each of so many of the best trials."""
-ROUNDS, CHILDREN = 2, 100
+ROUNDS, CHILDREN = 2, 400
 """Times that the best candidates are moved on, and how many neighbours of theirs are looked at."""
 WIDTHS, RATES = (0.3, 0.1, 0.03, 0.01), (1.0, 2.0, 4.0)
 """How far values move, in parts of their range, and how many of them at once."""

@@ -20,7 +20,7 @@ def test_values_of_stopped_trials_are_moved_by_the_median_gain() -> None:
     assert last == pytest.approx([0.59, 0.68, 0.77])
     # The median gain from epoch 3 to 9 is 0.12; the trial that runs also counts at epoch 5.
     assert found.values[-3:] == pytest.approx([0.56 + 0.12, 0.5 + 0.12, 0.5 + 0.12 * left])
-    assert found.shortfalls[-3:] == pytest.approx([1.0, 1.0, left])
+    assert found.shortfalls[-3:] == pytest.approx([1.0, 1.0, left**2])
 
 
 def test_too_few_that_went_on_tell_of_no_gain() -> None:

@@ -5,6 +5,7 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from search.gaussian_process import (
+    BLOCK,
     JITTER,
     Data,
     GaussianProcess,
@@ -35,22 +36,22 @@ def plain_covariance(left: Data, right: Data, kernel: Kernel) -> np.ndarray:
         for j in range(len(right)):
             r = np.sqrt((((left.inputs[i] - right.inputs[j]) / scales) ** 2).sum())
             matern = (1 + 5**0.5 * r + 5 / 3 * r**2) * np.exp(-(5**0.5) * r)
-            product = left.shortfalls[i] * right.shortfalls[j]
+            w, v = left.shortfalls[i], right.shortfalls[j]
+            shown = (1 + kernel.stretch * w) * (1 + kernel.stretch * v)
             same = left.trials[i] == right.trials[j]
-            result[i, j] = matern * (signal + drift * product) + wobble * same * product
+            result[i, j] = matern * (signal * shown + drift * w * v) + wobble * same * w * v
     return result
 
 
 def some_kernel() -> Kernel:
-    return Kernel(GROUPS, np.log([0.4, 0.9, 2.0]), np.log([1.3, 0.4, 0.05, 0.02]))
+    return Kernel(GROUPS, np.log([0.4, 0.9, 2.0]), np.log([1.3, 0.4, 0.05, 0.02]), 0.4)
 
 
 def test_the_gradient_is_that_of_finite_differences() -> None:
     data, kernel = made_up(), some_kernel()
     squares = _group_squares(data.inputs, GROUPS)
-    vector = np.concatenate([kernel.log_scales, kernel.log_variances])
-    _, gradient = negative_density(vector, squares, data)
-    numeric = approx_fprime(vector, lambda v: negative_density(v, squares, data)[0], 1e-6)
+    _, gradient = negative_density(kernel.vector, squares, data)
+    numeric = approx_fprime(kernel.vector, lambda v: negative_density(v, squares, data)[0], 1e-6)
     np.testing.assert_allclose(gradient, numeric, rtol=1e-3, atol=1e-3)
 
 
@@ -65,6 +66,13 @@ def test_the_posterior_is_that_of_the_textbook() -> None:
     variance = np.diag(plain_covariance(new, new, kernel) - cross @ inverse @ cross.T)
     np.testing.assert_allclose(mean, cross @ inverse @ data.targets, atol=1e-8)
     np.testing.assert_allclose(deviation, np.sqrt(variance), atol=1e-6)
+
+
+def test_many_points_have_what_each_has_alone() -> None:
+    process = GaussianProcess(made_up(), some_kernel())
+    points = np.random.RandomState(1).uniform(size=(2 * BLOCK + 1, 4))
+    alone = np.array([process.predict(point[None]) for point in points])[:, :, 0]
+    np.testing.assert_allclose(np.transpose(process.predict(points)), alone, atol=1e-9)
 
 
 def test_to_believe_is_to_observe_the_mean() -> None:
@@ -113,6 +121,25 @@ def test_half_trained_values_tell_of_the_last_ones() -> None:
     alone = GaussianProcess(few, fit(few, prior)).mean(inputs)
     assert np.abs(both - final).mean() < 0.7 * np.abs(alone - final).mean()
     assert np.abs(both - final).mean() < 0.12
+
+
+@pytest.mark.parametrize("share", [0.5, 1.5])
+def test_it_learns_by_how_much_early_values_differ_less_or_more(share: float) -> None:
+    """And so tells the last values of those that were stopped, which it has never seen."""
+    rng = np.random.RandomState(0)
+    inputs = rng.uniform(size=(40, 1))
+    final = np.sin(6 * inputs[:, 0])
+    went_on = np.arange(0, 40, 5)
+    data = Data(
+        np.concatenate([inputs, inputs[went_on]]),
+        np.concatenate([np.ones(40), np.zeros(len(went_on))]),
+        np.concatenate([share * final, final[went_on]]),
+        np.concatenate([np.arange(40), went_on]),
+    )
+    kernel = fit(data, Kernel.prior(np.array([0])))
+    assert (kernel.stretch > 0) == (share > 1)
+    shrunken = np.abs(share * final - final).mean()
+    assert np.abs(GaussianProcess(data, kernel).mean(inputs) - final).mean() < 0.5 * shrunken
 
 
 @pytest.mark.parametrize("count", [1, 2])
