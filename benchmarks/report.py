@@ -9,10 +9,10 @@ from importlib.metadata import version
 from statistics import mean, stdev
 from typing import Any
 
-from fmnist_models.config import TrialConfig
-from fmnist_models.data import Dataset
-from fmnist_models.engine import Trainer
-from fmnist_models.precision import Precision, device_name
+from fmnist_models.compute.precision import Precision, device_name
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.data.dataset import Dataset
+from fmnist_models.training.trainer import Trainer
 
 
 def machine(packages: Iterable[str] = ("torch", "ray", "optuna")) -> dict[str, Any]:

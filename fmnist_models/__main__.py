@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fmnist_models.arguments import build_parser
+from fmnist_models.cli.parsing import build_parser
 from fmnist_models.errors import FmnistError, NoSpaceError, OutOfMemoryError
 
 __all__ = ["build_parser", "main"]
@@ -15,7 +15,7 @@ __all__ = ["build_parser", "main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; exit status 0, 2 a mistake, 3 disk or memory full, 130 Ctrl-C, 141 pipe."""
     options = build_parser().parse_args(arguments)
-    from fmnist_models.commands import COMMANDS
+    from fmnist_models.cli.commands import COMMANDS
 
     try:
         status = COMMANDS[options.command](options)

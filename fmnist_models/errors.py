@@ -11,6 +11,8 @@
 Every message is one line that quotes the value and names the remedy.
 """
 
+from __future__ import annotations
+
 
 class FmnistError(Exception):
     """Base of every error that this room raises on purpose."""

@@ -98,7 +98,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """
     import torch
 
-    from fmnist_models.memory import is_out_of_memory
+    from fmnist_models.compute.memory import is_out_of_memory
 
     try:
         content = path.read_bytes()

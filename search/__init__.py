@@ -1,1 +1,27 @@
-"""The search engine: which configuration next, where it runs, when it stops, what is shown."""
+"""The search engine: which configuration next, where it runs, when it stops, what comes of it.
+
+    from search import SearchSettings, run_search
+    run_search(SearchSettings(space="quick", trials=12, study="quick"))
+
+Either name brings what it needs when it is first asked for: the package itself imports nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.launch import run_search
+    from search.settings import SearchSettings
+
+__all__ = ["SearchSettings", "run_search"]
+
+_HOMES = {"SearchSettings": "search.settings", "run_search": "search.launch"}
+
+
+def __getattr__(name: str) -> Any:
+    """A name of `__all__`, imported when it is asked for (PEP 562)."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

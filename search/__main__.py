@@ -8,14 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.arguments import (
-    Parser,
-    not_negative,
-    positive,
-    storage_default,
-    without_password,
-)
+from search.cli.parsing import Parser, not_negative, positive, without_password
 from search.errors import UsageError, as_search_error
+from search.settings import storage_default
 
 
 def build_parser() -> Parser:
@@ -88,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from search import commands
+    from search.cli import commands
 
     if options.storage != storage_default(os.environ):
         without_password(options.storage)

@@ -12,30 +12,31 @@ from pathlib import Path
 import optuna
 from rich.console import Console
 
-from fmnist_models.data import Dataset, load_search_data
-from fmnist_models.fetch import DataSource, find_data
-from search.arguments import storage_default
-from search.checkpoints import CheckpointStore
-from search.disk import space_check
-from search.display import Clock, Display
+from fmnist_models.data.dataset import Dataset, load_search_data
+from fmnist_models.data.download import DataSource, find_data
+from search.backend.ray_tune import run_trials
+from search.backend.sites import Site, site_of
+from search.display.live_table import Clock, Display
 from search.errors import Interrupted, NoResultError, SurroundingsError, as_search_error
-from search.estimate import Machine, allowed, epoch_limit
-from search.export import export_beside
-from search.forecast import foretell
-from search.link import Control
-from search.messages import WorkerSettings
-from search.places import checkpoint_folder, places_written
-from search.plan import SearchPlan, environment, make_plan, study_identity
-from search.ray_runner import run_trials
-from search.schedulers import make_scheduler
-from search.session import SearchSession, Tolerance
-from search.settings import SearchSettings
-from search.sharing import Needs, needed_shares
+from search.planning.cost_estimate import Findings, Machine, allowed, epoch_limit
+from search.planning.forecast import make_forecast
+from search.planning.gpu_sharing import Needs, needed_shares
+from search.planning.plan import SearchPlan, make_plan
+from search.quantities import duration
+from search.results.export import export_beside
+from search.results.provenance import environment
+from search.results.summary import Summary, summarize, summary_lines
+from search.schedulers.rules import make_scheduler
+from search.settings import SearchSettings, storage_default
 from search.signals import Signals
-from search.site import Findings, Site, site_of
-from search.study import finished, open_study, reap, start_launch
-from search.summary import Summary, summarize, summary_lines
-from search.text import duration
+from search.trials.driver_leases import reap
+from search.trials.live_trial import Tolerance
+from search.trials.session import SearchSession
+from search.trials.study import enqueue_points, finished, open_study, start_launch, study_identity
+from search.trials.supervisor import Control
+from search.workers.checkpoints import CheckpointStore
+from search.workers.messages import WorkerSettings
+from search.workspace import checkpoint_folder, places_written, space_check
 from spaces import Space, SpaceContext, get_space
 from storage import Database, mask_url, open_database
 
@@ -168,9 +169,16 @@ def _say_of_precision(launch: Launch, found: Findings) -> None:
 
 def _announce(launch: Launch, found: Findings, context: SpaceContext, before: int) -> Clock:
     """Queue the known-good points; say on what the search will run, how, and how long."""
-    forecast = foretell(
-        *(launch.settings, launch.plan, launch.space, found, context),
-        *(launch.database, launch.study, before),
+    points, left_out = enqueue_points(launch.database, launch.study, launch.space, context)
+    forecast = make_forecast(
+        launch.settings,
+        launch.plan,
+        launch.space,
+        found,
+        context,
+        finished=before,
+        points=points,
+        points_left_out=left_out,
     )
     data = launch.dataset
     launch.say(

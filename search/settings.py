@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator
 
-from fmnist_models.config import Config, explain
+from fmnist_models.config.base import Config, explain
+from fmnist_models.config.registry import known
 from fmnist_models.errors import ConfigError
-from fmnist_models.families import known
 from search.errors import UsageError
 from spaces import SPACES
 
@@ -120,3 +121,11 @@ def _option(field: str) -> str:
     if field == "max_epoch_seconds":
         return "max-epoch-time"
     return field.removesuffix("_seconds").removesuffix("_bytes").replace("_", "-")
+
+
+STORAGE_VARIABLE = "FMNIST_SEARCH_STORAGE"
+
+
+def storage_default(environment: Mapping[str, str]) -> str:
+    """The database URL where none is given on the command line."""
+    return environment.get(STORAGE_VARIABLE) or DEFAULT_STORAGE

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from fmnist_models.families import known, unique
+from fmnist_models.config.registry import known, unique
 from spaces.space import Space, SpaceContext
 
 __all__ = ["SPACES", "Space", "SpaceContext", "get_space"]

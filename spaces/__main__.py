@@ -15,7 +15,8 @@ from typing import NoReturn
 
 from pydantic import ValidationError
 
-from fmnist_models.config import TrialConfig, explain
+from fmnist_models.config.base import explain
+from fmnist_models.config.trial import TrialConfig
 from fmnist_models.errors import ConfigError, FmnistError
 from fmnist_models.files import write_atomically
 from spaces import SpaceContext, get_space

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fmnist_models.config import TrialConfig
+from fmnist_models.config.trial import TrialConfig
 from spaces import SPACES, get_space
 from spaces.space import Space, SpaceContext
 

@@ -15,13 +15,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fmnist_models.config import Config
+from fmnist_models.config.base import Config
 from fmnist_models.errors import ConfigError
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     Distributions = dict[str, BaseDistribution]
+
 
 PATH = Path(__file__).with_name("catalog.json")
 SAMPLES, COSTED = 500, 100
@@ -53,7 +54,7 @@ def make_entry(name: str) -> CatalogEntry:
     """The entry of a space as it is now, from seeded random samples without any limit."""
     import optuna
 
-    from fmnist_models.cost import model_cost
+    from fmnist_models.training.cost import model_cost
     from spaces import SpaceContext, get_space
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from fmnist_models.cnn import CnnConfig
-from fmnist_models.config import Activation, TrialConfig
-from spaces.space import Params, Space, SpaceContext, choose, largest
+from fmnist_models.config.base import Activation
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.families.cnn import CnnConfig
+from spaces.points import Params
+from spaces.space import Space, SpaceContext
+from spaces.suggest import choose, largest
 from spaces.training import EVERY_OPTIMIZER, suggest_training
 
 if TYPE_CHECKING:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from fmnist_models.config import TrialConfig
-from fmnist_models.convnext import ConvnextConfig
-from spaces.parts import point, suggest_stochastic_depth
-from spaces.space import Params, Space, SpaceContext, choose, largest
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.families.convnext import ConvnextConfig
+from spaces.points import Params, point
+from spaces.space import Space, SpaceContext
+from spaces.suggest import choose, largest, suggest_stochastic_depth
 from spaces.training import suggest_training
 
 if TYPE_CHECKING:

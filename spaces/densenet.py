@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fmnist_models.config import TrialConfig
-from fmnist_models.densenet import DensenetConfig
-from spaces.parts import SGD, point, suggest_bn_momentum
-from spaces.space import Params, Space, SpaceContext, largest
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.families.densenet import DensenetConfig
+from spaces.points import SGD, Params, point
+from spaces.space import Space, SpaceContext
+from spaces.suggest import largest, suggest_bn_momentum
 from spaces.training import suggest_training
 
 if TYPE_CHECKING:

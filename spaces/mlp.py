@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fmnist_models.config import Activation, TrialConfig
-from fmnist_models.mlp import MlpConfig
-from spaces.space import Params, Space, SpaceContext, choose, largest
+from fmnist_models.config.base import Activation
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.families.mlp import MlpConfig
+from spaces.points import Params
+from spaces.space import Space, SpaceContext
+from spaces.suggest import choose, largest
 from spaces.training import EVERY_OPTIMIZER, suggest_training
 
 if TYPE_CHECKING:

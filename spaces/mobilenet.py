@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fmnist_models.config import TrialConfig
-from fmnist_models.mobilenet import MobilenetConfig
-from spaces.space import Params, Space, SpaceContext, largest
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.families.mobilenet import MobilenetConfig
+from spaces.points import Params
+from spaces.space import Space, SpaceContext
+from spaces.suggest import largest
 from spaces.training import EVERY_OPTIMIZER, suggest_training
 
 if TYPE_CHECKING:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from fmnist_models.config import Activation, TrialConfig
-from fmnist_models.preact import PreactConfig
-from spaces.parts import HYSTS, point, suggest_bn_momentum, suggest_stochastic_depth
-from spaces.space import Params, Space, SpaceContext, choose, largest
+from fmnist_models.config.base import Activation
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.families.preact import PreactConfig
+from spaces.points import HYSTS, Params, point
+from spaces.space import Space, SpaceContext
+from spaces.suggest import choose, largest, suggest_bn_momentum, suggest_stochastic_depth
 from spaces.training import suggest_training
 
 if TYPE_CHECKING:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fmnist_models.config import Activation, Padding, TrialConfig
-from fmnist_models.quick import QuickConfig
-from spaces.space import Params, Space, SpaceContext, choose, largest
+from fmnist_models.config.base import Activation, Padding
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.families.quick import QuickConfig
+from spaces.points import Params
+from spaces.space import Space, SpaceContext
+from spaces.suggest import choose, largest
 from spaces.training import suggest_training
 
 if TYPE_CHECKING:

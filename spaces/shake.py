@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fmnist_models.config import TrialConfig
-from fmnist_models.shake import Mode, ShakeConfig
-from spaces.parts import HYSTS, point, suggest_bn_momentum
-from spaces.space import Params, Space, SpaceContext, choose, largest
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.families.shake import Mode, ShakeConfig
+from spaces.points import HYSTS, Params, point
+from spaces.space import Space, SpaceContext
+from spaces.suggest import choose, largest, suggest_bn_momentum
 from spaces.training import suggest_training
 
 if TYPE_CHECKING:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING
 
-from fmnist_models.config import ModelConfig, TrialConfig
-from fmnist_models.families import known
+from fmnist_models.config.base import ModelConfig
+from fmnist_models.config.registry import known
+from fmnist_models.config.trial import TrialConfig
+from spaces.points import Params, completed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
-
-Choice = TypeVar("Choice", bound=str | int | bool)
-Params = Mapping[str, str | int | float | bool]
 
 
 @dataclass(frozen=True)
@@ -83,50 +81,3 @@ class Space:
             ):
                 found[point[self.one_point_per] if self.one_point_per else name] = name
         return {name: self.points[name] for name in found.values()}
-
-
-OFF: Params = {
-    "policy": "none",
-    "mixing": "none",
-    "clip_norm": 0.0,
-    "decay_vectors": False,
-    "patience": 0,
-    "sam": False,
-    "loss": "cross_entropy",
-}
-"""How a point leaves the ingredients off that every space samples."""
-
-
-def completed(point: Params) -> Params:
-    """`point` with every ingredient of training that it does not name switched off.
-
-    Training has been sampled under each prefix for which there is a PREFIX.optimizer.
-    """
-    whole = dict(point)
-    for key, kind in point.items():
-        prefix, _, last = key.rpartition(".")
-        if last != "optimizer":
-            continue
-        off = dict(OFF)
-        if kind == "sgd":
-            off["sgd.nesterov"] = True
-        if kind == "adam":
-            off["adam.amsgrad"] = False
-        if point.get(f"{prefix}.ema_decay") == 0:
-            off["swa_fraction"] = 0.0
-        for name, value in off.items():
-            whole.setdefault(f"{prefix}.{name}", value)
-    return whole
-
-
-def largest(values: Sequence[int], affordable: Callable[[int], bool]) -> int:
-    """The largest of ascending `values` that is affordable; the smallest where none is.
-
-    Found by halving: where a value is affordable, so are the smaller ones.
-    """
-    return values[max(bisect_left(values, True, key=lambda v: not affordable(v)) - 1, 0)]
-
-
-def choose(trial: BaseTrial, name: str, choices: Sequence[Choice]) -> Choice:
-    """`suggest_categorical` that keeps the type of its choices."""
-    return cast(Choice, trial.suggest_categorical(name, choices))

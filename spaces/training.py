@@ -14,19 +14,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter
 
-from fmnist_models.config import (
+from fmnist_models.config.base import ModelConfig
+from fmnist_models.config.optimizers import OptimizerConfig
+from fmnist_models.config.training import (
     AugmentationConfig,
     LossConfig,
     LrScheduleConfig,
-    ModelConfig,
-    OptimizerConfig,
     RegularizationConfig,
-    TrialConfig,
 )
-from spaces.space import SpaceContext, choose
+from fmnist_models.config.trial import TrialConfig
+from spaces.space import SpaceContext
+from spaces.suggest import choose
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
+
 
 CORE_OPTIMIZERS = ("sgd", "adamw", "nadam", "lion", "muon", "schedulefree")
 CLASSICAL = ("adam", "adamax", "rmsprop", "adagrad", "adadelta")

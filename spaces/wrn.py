@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from fmnist_models.config import Activation, Padding, TrialConfig
-from fmnist_models.wrn import WrnConfig
-from spaces.parts import SGD, point, suggest_bn_momentum, suggest_stochastic_depth
-from spaces.space import Params, Space, SpaceContext, choose, largest
+from fmnist_models.config.base import Activation, Padding
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.families.wrn import WrnConfig
+from spaces.points import SGD, Params, point
+from spaces.space import Space, SpaceContext
+from spaces.suggest import choose, largest, suggest_bn_momentum, suggest_stochastic_depth
 from spaces.training import suggest_training
 
 if TYPE_CHECKING:

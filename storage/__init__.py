@@ -1,8 +1,8 @@
 """The database of a search: opened well, Optuna's storage on it, and our own tables."""
 
 from storage.database import Database, open_database
+from storage.error_translation import as_storage_error
 from storage.errors import StorageError, StorageRefused, StorageUnavailable
-from storage.failures import as_storage_error
 from storage.rows import (
     DecisionRow,
     EpochRow,

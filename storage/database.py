@@ -1,5 +1,7 @@
 """One open database: Optuna's storage and our tables."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 from sqlalchemy import URL
 
 from storage.engine import exclusive, make_engine
-from storage.failures import storage_errors
+from storage.error_translation import storage_errors
 from storage.schema import ensure_schema
 from storage.study_queries import StudyQueries
 from storage.url import (
@@ -23,6 +25,7 @@ from storage.url import (
 
 if TYPE_CHECKING:
     from storage.optuna_storage import SearchRDBStorage
+
 
 BUSY_TIMEOUT_SECONDS = 60.0
 
@@ -63,7 +66,7 @@ class Database(StudyQueries):
         self._engine.dispose()
 
     @cached_property
-    def optuna_storage(self) -> "SearchRDBStorage":
+    def optuna_storage(self) -> SearchRDBStorage:
         """Optuna's storage on the same database, its tables created on first use.
 
         Raises StorageRefused when an incompatible version of Optuna made its tables. What its

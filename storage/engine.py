@@ -1,5 +1,7 @@
 """Connections that wait and recover, and the lock that keeps processes apart while they create."""
 
+from __future__ import annotations
+
 import json
 import os
 import sqlite3

@@ -9,6 +9,8 @@
 Every message is one line that names the database (passwords masked) and the remedy.
 """
 
+from __future__ import annotations
+
 
 class StorageError(Exception):
     """Base of everything this room raises on purpose; its text is always one line."""

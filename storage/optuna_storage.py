@@ -1,5 +1,7 @@
 """Optuna's storage on our database; apart from the rest because importing Optuna takes a while."""
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from storage.engine import engine_options
 from storage.errors import StorageRefused, StorageUnavailable
-from storage.trial_reader import read_trials
+from storage.optuna_reader import read_trials
 from storage.url import display_url
 
 NOT_FOUND = "Record does not exist."

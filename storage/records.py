@@ -24,8 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import tables
+from storage.error_translation import storage_errors
 from storage.errors import StorageUnavailable
-from storage.failures import storage_errors
 from storage.rows import DecisionRow, EpochRow, JsonObject, Launch, LaunchStart, TrialRecord
 
 

@@ -3,6 +3,8 @@
 Times are UTC and aware; accuracies are fractions in [0, 1]; a diverged trial's figures may be NaN.
 """
 
+from __future__ import annotations
+
 from datetime import datetime
 from typing import Literal, NamedTuple, TypeAlias
 

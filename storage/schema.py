@@ -1,5 +1,7 @@
 """Bringing a database to our schema, or refusing it unchanged."""
 
+from __future__ import annotations
+
 import logging
 import sqlite3
 from collections.abc import Iterator

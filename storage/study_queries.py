@@ -4,6 +4,8 @@ Optuna's own API reads all trials with all they hold to answer any of it. Its ta
 here; a test that runs a search on each back end notices when they change.
 """
 
+from __future__ import annotations
+
 from sqlalchemy import and_, func, select, text
 
 from storage import tables

@@ -4,6 +4,8 @@ No foreign keys: the tables are a journal, and a result must never be lost becau
 to was deleted meanwhile (on optuna-dashboard, say). Optuna's own tables hold the search itself.
 """
 
+from __future__ import annotations
+
 import math
 from datetime import UTC, datetime
 from typing import Any

@@ -1,5 +1,7 @@
 """Database URLs: what is accepted, how it is shown, and whether a file may live where it points."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil

@@ -18,9 +18,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fmnist_models.config import ModelConfig, SgdConfig, TrialConfig
-from fmnist_models.families import FAMILIES, Family
-from fmnist_models.layers import Head
+from fmnist_models.config.base import ModelConfig
+from fmnist_models.config.optimizers import SgdConfig
+from fmnist_models.config.registry import FAMILIES, Family
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.families.layers import Head
 
 ENTRY = ("faulty", "tests.faulty")
 Fault = Literal[

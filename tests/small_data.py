@@ -1,13 +1,15 @@
 """A small data set of real images, for tests and benchmarks that train for real."""
 
+from __future__ import annotations
+
 import struct
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_models.fetch import find_data
-from fmnist_models.idx import FILE_NAMES, read_training_files
+from fmnist_models.data.download import find_data
+from fmnist_models.data.idx import FILE_NAMES, read_training_files
 
 IMAGES = 2400
 

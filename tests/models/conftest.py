@@ -13,18 +13,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from fmnist_models.config import (
-    AugmentationConfig,
-    LrScheduleConfig,
-    RegularizationConfig,
-    SgdConfig,
-    TrialConfig,
-)
-from fmnist_models.data import Dataset, load_search_data, load_test_data, load_training_data
-from fmnist_models.engine import Trainer
-from fmnist_models.fetch import find_data
-from fmnist_models.folder import Header, ModelMetrics, save_metrics, save_model
-from fmnist_models.quick import QuickConfig
+from fmnist_models.config.optimizers import SgdConfig
+from fmnist_models.config.training import AugmentationConfig, LrScheduleConfig, RegularizationConfig
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.data.dataset import Dataset, load_search_data, load_test_data, load_training_data
+from fmnist_models.data.download import find_data
+from fmnist_models.families.quick import QuickConfig
+from fmnist_models.saved_model.folder import Header, ModelMetrics, save_metrics, save_model
+from fmnist_models.training.trainer import Trainer
 
 MakeConfig = Callable[..., TrialConfig]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from fmnist_models.config import TrialConfig
-from fmnist_models.data import Dataset
-from fmnist_models.engine import Trainer
-from fmnist_models.metrics import EpochMetrics
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.data.dataset import Dataset
+from fmnist_models.training.metrics import EpochMetrics
+from fmnist_models.training.trainer import Trainer
 
 
 def figures(metrics: EpochMetrics) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """One checker for every test that runs a search: what must hold of a study whatever happened."""
 
+from __future__ import annotations
+
 import json
 import math
 from collections import defaultdict
@@ -9,11 +11,11 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.recorder import RUNS_ON
-from search.retries import INTERRUPTED, RETRY_OF
-from search.schedulers import TrialScheduler, make_scheduler
+from search.results.summary import summarize
+from search.schedulers.rules import TrialScheduler, make_scheduler
 from search.settings import SearchSettings
-from search.summary import summarize
+from search.trials.epoch_recorder import RUNS_ON
+from search.trials.retry_chain import INTERRUPTED, RETRY_OF
 from storage import Database, DecisionRow, EpochRow, TrialRecord
 
 ENDED = {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}

@@ -6,6 +6,8 @@ It appends to FOLDER/acknowledged a line "number epoch accuracy" for each epoch 
 acknowledged, and keeps a checkpoint of every trial in FOLDER/checkpoints, as a worker does.
 """
 
+from __future__ import annotations
+
 import itertools
 import json
 import multiprocessing
@@ -21,11 +23,14 @@ from pathlib import Path
 
 import optuna
 
-from fmnist_models.metrics import EpochMetrics
-from search.schedulers import Decision, make_scheduler
-from search.session import SearchSession, StartedTrial, Tolerance
+from fmnist_models.training.metrics import EpochMetrics
+from search.schedulers.rules import Decision, make_scheduler
 from search.settings import make_settings
-from search.study import enqueue_points, open_study, reap, start_launch
+from search.trials.driver_leases import reap
+from search.trials.live_trial import Tolerance
+from search.trials.session import SearchSession
+from search.trials.study import enqueue_points, open_study, start_launch
+from search.workers.messages import StartedTrial
 from spaces import SpaceContext, get_space
 from storage import Database, JsonObject, open_database
 

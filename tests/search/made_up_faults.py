@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from search.messages import FAILURE, METRICS, Failure
+from search.workers.messages import FAILURE, METRICS, Failure
 from tests.search.loop import metrics
 
 Result = dict[str, Any]

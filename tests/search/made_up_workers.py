@@ -6,7 +6,7 @@ from typing import Any
 
 from ray.tune import Trainable
 
-from search.messages import METRICS
+from search.workers.messages import METRICS
 from tests.search.loop import curve, metrics
 from tests.search.made_up_faults import Result, next_fault
 

@@ -1,5 +1,7 @@
 """The whole program started as its user starts it, and what is left of it afterwards."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys

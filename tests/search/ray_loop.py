@@ -12,12 +12,12 @@ import time
 
 import optuna
 
-from search.link import Control
-from search.messages import WorkerSettings
-from search.plan import Node, SearchPlan, make_plan
-from search.ray_runner import run_trials
-from search.ray_start import ray_alone
+from search.backend.ray_session import ray_alone
+from search.backend.ray_tune import run_trials
+from search.planning.plan import Node, SearchPlan, make_plan
 from search.settings import make_settings
+from search.trials.supervisor import Control
+from search.workers.messages import WorkerSettings
 from spaces import get_space
 from storage import open_database
 from tests.search.loop import EPOCHS, STUDY, open_session

@@ -3,9 +3,8 @@
 import pytest
 
 from search.errors import UsageError
+from search.quantities import duration, parse_duration, parse_size, percent
 from search.settings import DEFAULT_STORAGE, make_settings
-from search.text import duration, percent
-from search.units import parse_duration, parse_size
 
 GOOD = {"space": "quick", "trials": 3, "study": "s"}
 

@@ -1,5 +1,7 @@
 """Two real Ray nodes on this machine's loopback, asking for a token, a core each."""
 
+from __future__ import annotations
+
 import os
 import secrets
 import socket

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fmnist_models.data import Dataset, load_search_data
-from fmnist_models.fetch import find_data
+from fmnist_models.data.dataset import Dataset, load_search_data
+from fmnist_models.data.download import find_data
 
 
 @pytest.fixture(scope="session", autouse=True)

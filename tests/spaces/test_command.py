@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fmnist_models.config import ModelConfig, read_config
+from fmnist_models.config.base import ModelConfig
+from fmnist_models.config.files import read_config
 from spaces import SPACES, SpaceContext, get_space
 from spaces.__main__ import main
 

@@ -12,8 +12,8 @@ from optuna.distributions import (
     check_distribution_compatibility,
 )
 
-from fmnist_models.config import ModelConfig
-from fmnist_models.cost import model_cost
+from fmnist_models.config.base import ModelConfig
+from fmnist_models.training.cost import model_cost
 from spaces import SPACES, SpaceContext, get_space
 from spaces.catalog import SAMPLES, digest, read_catalog
 

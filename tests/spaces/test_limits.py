@@ -5,8 +5,8 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from fmnist_models.config import ModelConfig
-from fmnist_models.cost import model_cost
+from fmnist_models.config.base import ModelConfig
+from fmnist_models.training.cost import model_cost
 from spaces import SpaceContext, get_space
 
 SIZED = pytest.mark.parametrize("name", ["preact", "shake", "densenet", "convnext"])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from fmnist_models.config import ModelConfig, TrialConfig
-from fmnist_models.cost import model_cost
-from fmnist_models.mlp import MlpConfig
-from fmnist_models.mobilenet import MobilenetConfig
-from fmnist_models.vgg import VggConfig
+from fmnist_models.config.base import ModelConfig
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.families.mlp import MlpConfig
+from fmnist_models.families.mobilenet import MobilenetConfig
+from fmnist_models.families.vgg import VggConfig
+from fmnist_models.training.cost import model_cost
 from spaces import SpaceContext, get_space
 from spaces.cnn import layers
 

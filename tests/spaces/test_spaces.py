@@ -15,13 +15,15 @@ import torch
 from optuna.trial import BaseTrial, FixedTrial
 
 import spaces
-from fmnist_models.config import ModelConfig, TrialConfig, parse_config
-from fmnist_models.cost import model_cost
-from fmnist_models.data import Dataset
-from fmnist_models.engine import Trainer
+from fmnist_models.config.base import ModelConfig
+from fmnist_models.config.files import parse_config
+from fmnist_models.config.registry import FAMILIES, build_model
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.data.dataset import Dataset
 from fmnist_models.errors import ConfigError
-from fmnist_models.families import FAMILIES, build_model
-from fmnist_models.wrn import WrnConfig
+from fmnist_models.families.wrn import WrnConfig
+from fmnist_models.training.cost import model_cost
+from fmnist_models.training.trainer import Trainer
 from spaces import SPACES, Space, SpaceContext, get_space
 
 ROOT = Path(__file__).parents[2]

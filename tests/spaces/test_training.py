@@ -8,16 +8,13 @@ from typing import Any, get_args
 import optuna
 import pytest
 
-from fmnist_models.config import (
-    AugmentationConfig,
-    ModelConfig,
-    OptimizerConfig,
-    RegularizationConfig,
-    TrialConfig,
-)
-from fmnist_models.quick import QuickConfig
+from fmnist_models.config.base import ModelConfig
+from fmnist_models.config.optimizers import OptimizerConfig
+from fmnist_models.config.training import AugmentationConfig, RegularizationConfig
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.families.quick import QuickConfig
 from spaces import SpaceContext
-from spaces.space import completed
+from spaces.points import completed
 from spaces.training import CLASSICAL, CORE_OPTIMIZERS, EVERY_OPTIMIZER, suggest_training
 
 MODEL = QuickConfig(width=4, depth=1)

@@ -1,0 +1,1 @@
+"""What accuracy is reached, by what, in which time."""

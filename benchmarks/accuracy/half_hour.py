@@ -1,0 +1,159 @@
+r"""Half an hour on real images: ours, search and final training, beside what a person would do.
+
+    python -m benchmarks.accuracy.half_hour ours kaggle optuna ray boosting --out results/half_hour
+        [--minutes 30] [--search 12]
+
+Each has all cores for so many minutes, from the start to a trained model, one after the other, and
+its model is scored once on the test set, which it has not seen. What each rival is stands in
+`rivals.py`; boosting is scikit-learn's on the pixels with its defaults, however long it takes
+(`pip install -e ".[benchmarks]"`). Ours are the commands that the README gives, SEARCH of the
+minutes for the search in `quick`. What OUT.json has is not run again; delete its entry for that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.accuracy.rivals import NETWORKS, Task
+from benchmarks.report import machine, table
+from benchmarks.speed import usual
+from fmnist_models.data.download import find_data
+from fmnist_models.files import write_atomically
+from fmnist_models.training.metrics import wilson_interval
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_EPOCHS = 60
+SPARE_MINUTES = 0.75
+"""Of ours: for the test set, and for what `--max-minutes` may be wrong by."""
+
+
+def rival(name: str, minutes: float, source: Path) -> dict[str, Any]:
+    """Run a rival to its end; what it did, and how many test images its model gets right."""
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        usual.unpacked(source, folder)
+        start = time.monotonic()
+        task = Task(folder, start + 60 * minutes)
+        model = NETWORKS[name](task)
+        seconds = time.monotonic() - start
+        right = usual.hits(model, usual.images(folder, train=False))
+    return {"seconds": seconds, "right": right, **task.facts}
+
+
+def boosting(source: Path) -> dict[str, Any]:
+    """Gradient boosting of trees on pixels, the data as torchvision has them, like the rivals'."""
+    try:
+        from sklearn.ensemble import HistGradientBoostingClassifier  # type: ignore[import-not-found]
+    except ImportError:
+        raise SystemExit('boosting needs scikit-learn: pip install -e ".[benchmarks]"') from None
+
+    with tempfile.TemporaryDirectory() as place:
+        usual.unpacked(source, Path(place))
+        train, test = (usual.images(Path(place), train=of_train) for of_train in (True, False))
+    start = time.monotonic()
+    model = HistGradientBoostingClassifier(random_state=0)
+    model.fit(train.data.flatten(1).numpy(), train.targets.numpy())
+    seconds = time.monotonic() - start
+    found = model.predict(test.data.flatten(1).numpy())
+    return {"seconds": seconds, "right": int((found == test.targets.numpy()).sum())}
+
+
+def ours(minutes: float, search_minutes: float) -> dict[str, Any]:
+    """The commands a user types: a search with a time budget, then final training for the rest."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as place:
+        budget = f"{round(60 * search_minutes)}s"
+        search = ["run_search.py", "--space", "quick", "--trials", "1000"]
+        search += ["--time-budget", budget, "--json"]
+        found = json.loads(_run([str(ROOT / search[0]), *search[1:]], place).splitlines()[-1])
+        left = round(minutes - (time.monotonic() - start) / 60 - SPARE_MINUTES, 2)
+        train = ["-m", "fmnist_models", "train", "quick.best.json", "--out", "model"]
+        train += ["--epochs", str(MOST_EPOCHS), "--max-minutes", str(left), "--no-report"]
+        _run(train, place)
+        seconds = time.monotonic() - start
+        metrics = json.loads((Path(place) / "model" / "metrics.json").read_text())
+        config = json.loads((Path(place) / "model" / "config.json").read_text())
+    return {
+        "seconds": seconds,
+        "right": round(10_000 * metrics["test_accuracy"]),
+        "commands": [" ".join(["python", *command]) for command in (search, train)],
+        "trials": sum(found["trials"].values()),
+        "search_accuracy": found["best"]["validation_accuracy"],
+        "final_epochs": config["epochs"],
+        "config": config,
+    }
+
+
+def _run(arguments: list[str], folder: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def report(runs: dict[str, dict[str, Any]]) -> str:
+    """A row a method, best first."""
+    rows = []
+    for name, run in sorted(runs.items(), key=lambda item: -item[1]["right"]):
+        low, high = wilson_interval(run["right"], 10_000)
+        searched = f"{100 * run['search_accuracy']:.2f}" if "search_accuracy" in run else ""
+        rows.append(
+            [
+                name,
+                f"{run['right'] / 100:.2f}",
+                f"{100 * low:.2f} to {100 * high:.2f}",
+                f"{run['seconds'] / 60:.1f}",
+                run.get("trials", ""),
+                searched,
+                run.get("final_epochs", ""),
+            ]
+        )
+    header = ["", "test %", "95 %", "minutes", "trials", "search's best %", "final epochs"]
+    return table(header, rows) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("methods", nargs="+", choices=["ours", *NETWORKS, "boosting"])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--search", type=float, default=12)
+    options = parser.parse_args()
+    kept, source = options.out.with_suffix(".json"), find_data().directory
+    content = json.loads(kept.read_text()) if kept.exists() else {"runs": {}}
+    for name in options.methods:
+        if name in content["runs"]:
+            continue
+        if name == "ours":
+            run = ours(options.minutes, options.search)
+        elif name == "boosting":
+            run = boosting(source)
+        else:
+            run = rival(name, options.minutes, source)
+        run["command"] = "python -m benchmarks.accuracy.half_hour " + " ".join(sys.argv[1:])
+        content["runs"][name] = run
+        content["machine"] = machine(["torch", "torchvision", "ray", "optuna"])
+        write_atomically(kept, (json.dumps(content, indent=1) + "\n").encode())
+        write_atomically(options.out.with_suffix(".md"), report(content["runs"]).encode())
+        print(name, run, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What happens to a search when something breaks."""

@@ -1,0 +1,1 @@
+"""What samplers and schedulers find for a budget, on surrogates of learning curves."""

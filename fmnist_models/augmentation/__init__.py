@@ -1,0 +1,1 @@
+"""Random changes of training images, and the batches they end up in."""

@@ -1,0 +1,1 @@
+"""`TrialConfig`: its parts, its files, and the registry of families. No torch here."""

@@ -1,0 +1,70 @@
+"""`TrialConfig` and its parts: frozen values that say everything a training run needs.
+
+No torch here: a configuration can be read, checked and written without the tensor library, except
+that the part `model` belongs to a family, whose file is imported when its configuration is checked.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    field_validator,
+    model_validator,
+)
+
+from fmnist_models.config.base import Config, ModelConfig
+from fmnist_models.config.optimizers import (
+    OptimizerConfig,
+    ScheduleFreeConfig,
+)
+from fmnist_models.config.registry import get_family
+from fmnist_models.config.training import (
+    AugmentationConfig,
+    CrossEntropyConfig,
+    LossConfig,
+    LrScheduleConfig,
+    RegularizationConfig,
+)
+
+
+class TrialConfig(Config):
+    """All that training needs: spaces make it, the engine trains it, SQL keeps it as JSON."""
+
+    model: SerializeAsAny[ModelConfig]
+    optimizer: OptimizerConfig
+    lr_schedule: LrScheduleConfig = LrScheduleConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    regularization: RegularizationConfig = RegularizationConfig()
+    loss: LossConfig = CrossEntropyConfig()
+    batch_size: Annotated[int, Field(ge=1, le=8192)] = 256
+    epochs: Annotated[int, Field(ge=1, le=10_000)]
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    patience: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Epochs in a row without a better validation accuracy that end a run; 0 never ends it."""
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _resolve_family(cls, value: Any) -> ModelConfig:
+        """Check `model` against the configuration class of the family it names."""
+        if isinstance(value, ModelConfig):
+            return value
+        if not isinstance(value, dict) or not isinstance(value.get("family"), str):
+            raise ValueError('must be an object with a "family"')
+        return get_family(value["family"]).config.model_validate(value)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrialConfig:
+        """Schedule-Free brings its own averaging and needs a learning rate that stays."""
+        if isinstance(self.optimizer, ScheduleFreeConfig):
+            if self.lr_schedule.kind != "constant":
+                raise ValueError('schedulefree needs lr_schedule.kind "constant" (warmup is fine)')
+            if self.regularization.ema_decay or self.regularization.swa_fraction:
+                raise ValueError(
+                    "schedulefree averages the weights itself: set ema_decay and swa_fraction to 0"
+                )
+        if self.regularization.ema_decay and self.regularization.swa_fraction:
+            raise ValueError("there is one average: set ema_decay or swa_fraction to 0")
+        return self

@@ -1,0 +1,1 @@
+"""Images and labels: idx files, where they are found or fetched, tensors."""

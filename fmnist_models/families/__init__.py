@@ -1,0 +1,1 @@
+"""The network architectures, one file a family, and the layers that they share."""

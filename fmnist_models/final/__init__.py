@@ -1,0 +1,1 @@
+"""Final training of a configuration, several seeds, ensembles, distillation; the test set."""

@@ -1,0 +1,1 @@
+"""What people read about a model: its page, its card, its charts."""

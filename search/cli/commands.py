@@ -1,0 +1,120 @@
+"""The commands of `python -m search`: they read a database that a search has made."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import optuna
+
+from fmnist_models.files import make_folder
+from search.errors import UsageError
+from search.quantities import percent
+from search.results import export as exporting
+from search.results.drivers import drivers_as_json, drivers_of
+from search.results.export_formats import format_of
+from search.results.fresh_seeds import evidence_lines, gather
+from search.results.summary import summarize, summary_lines
+from storage import Database, open_database
+
+
+def status(storage: str, study: str | None, *, as_json: bool) -> int:
+    """Print the summary of one study, or of all; exit status 0.
+
+    Raises UsageError for an unknown study, StorageRefused where there is no such database.
+    """
+    with open_database(storage, create=False) as database:
+        names = [study] if study else database.study_names()
+        if not names and not as_json:
+            print(f"{database.url} holds no study yet")
+        for name in names:
+            try:
+                found = load_study(database, name)
+            except UsageError as error:
+                if study:
+                    raise
+                print(f"{name}: {error}", file=sys.stderr)
+                continue
+            summary, drivers = summarize(database, found), drivers_of(database, name)
+            if as_json:
+                about = {"drivers": drivers_as_json(drivers)}
+                print(json.dumps({**summary.model_dump(mode="json"), **about}))
+            else:
+                lines = [*summary_lines(summary), *(driver.line for driver in drivers)]
+                print("\n".join(lines))
+    return 0
+
+
+def export(
+    storage: str,
+    study: str,
+    path: Path,
+    force: bool,
+    *,
+    form: str | None = None,
+    top: int = 1,
+    seeds: int = 0,
+    data_dir: Path | None = None,
+) -> int:
+    """Write the best configuration of a study to `path`; exit status 0.
+
+    With `seeds` the `top` configurations are trained again on so many fresh seeds first.
+    """
+    chosen = format_of(path, form)
+    if top > 1 and not seeds:
+        raise UsageError(f"--top {top} needs fresh seeds to compare by: give --seeds 3, say")
+    with open_database(storage, create=False) as database:
+        found = load_study(database, study)
+        exporting.check_place(path, force)
+        evidence = None
+        runs = path.with_name(f".{path.name}.runs")
+        if seeds:
+            make_folder(path.parent)
+            evidence = gather(
+                database, found, top=top, seeds=seeds, data_dir=data_dir, runs=runs, say=_say
+            )
+        summary = exporting.export(
+            database, found, path, force=force, evidence=evidence, form=chosen
+        )
+        runs.unlink(missing_ok=True)
+    best = summary.best
+    assert best is not None
+    if evidence:
+        print("\n".join(evidence_lines(evidence)))
+        print(f"Written: {path}")
+    else:
+        accuracy = percent(best.validation_accuracy)
+        print(f"{path}: trial {best.number}, validation accuracy {accuracy}")
+    if chosen != "python":
+        print(f"Next: python -m fmnist_models train {path} --out models/{study}")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def dashboard(storage: str, study: str | None, port: int, *, writable: bool) -> int:
+    """Serve optuna-dashboard over the database on 127.0.0.1 until interrupted."""
+    from search.display.dashboard import serve
+
+    with open_database(storage, create=False) as database:
+        page = f"dashboard/studies/{load_study(database, study)._study_id}" if study else ""
+        serve(database, port, page=page, writable=writable)
+    return 0
+
+
+def load_study(database: Database, name: str) -> optuna.Study:
+    """The Optuna study called `name`; raises UsageError with the known names when there is none."""
+    names = database.study_names()
+    if name not in names:
+        listed = ", ".join(names) or "none"
+        raise UsageError(f"no study {name!r} in {database.url}; there: {listed}")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        return optuna.load_study(study_name=name, storage=database.optuna_storage)
+    except KeyError:
+        raise UsageError(
+            f"study {name!r} in {database.url} was deleted; searching it again starts it anew"
+        ) from None

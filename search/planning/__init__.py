@@ -1,0 +1,1 @@
+"""What an epoch costs here, what fits, and how long it will take."""

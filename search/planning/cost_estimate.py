@@ -1,0 +1,197 @@
+"""What a search will cost here, said before it starts: measured on a few configurations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from statistics import mean
+
+import optuna
+
+from fmnist_models.compute.precision import (
+    Precision,
+    set_threads,
+)
+from fmnist_models.config.base import ModelConfig
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.data.dataset import Dataset
+from fmnist_models.training.cost import CostModel, calibrate, model_cost
+from search.errors import UsageError
+from search.planning.plan import TRIALS_IN_BUDGET, Node, SearchPlan
+from search.workers.messages import StartedTrial
+from spaces import Space, SpaceContext
+
+PROBES = 4
+PROBE_RANGE, GPU_PROBE_RANGE = 12.0, 300.0
+"""The largest network that is timed does about so many times the work of the smallest: on a GPU
+more, where only large ones show what work costs and small ones what launching costs."""
+PROBE_BATCH = 128
+START_SECONDS = 12.0
+"""From the start of Ray to the first trial's first batch: an allowance, not measured alone."""
+LEAST_LIMIT_SECONDS, LIMIT_FACTOR = 600.0, 10.0
+"""An epoch that takes longer than the former and so many times its estimate has hung."""
+POINT_SHARE = 0.8
+"""So much of a time budget a known-good point may take; the rest is for starting."""
+SAMPLES = 24
+"""Random configurations to choose probes from, and to average the duration over."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """This machine as measured: the data set it holds, its number format and what epochs cost.
+
+    `least_epoch_seconds` is what an epoch of the space's smallest network takes.
+    """
+
+    dataset: Dataset
+    precision: Precision
+    cost: CostModel
+    least_epoch_seconds: float = 0.0
+
+    def epoch_seconds(self, model: ModelConfig) -> float:
+        """Predicted seconds of one epoch of `model` with validation."""
+        images, validation = len(self.dataset.train), len(self.dataset.validation)
+        return self.cost.epoch_seconds(model, images, validation)
+
+    def trial_epoch_seconds(self, config: TrialConfig) -> float:
+        """Likewise of a whole configuration: SAM takes two passes a step."""
+        passes = 2 if config.regularization.sam_rho else 1
+        return passes * self.epoch_seconds(config.model)
+
+
+def measure(space: Space, plan: SearchPlan, dataset: Dataset, precision: Precision) -> Machine:
+    """Time a few of the space's smaller networks on `dataset`; some seconds.
+
+    Raises UsageError when an epoch of even the smallest would take longer than the plan allows.
+    """
+    set_threads(max(1, int(plan.cpus_per_trial)))
+    probes = choose_probes(space, PROBE_RANGE if plan.device == "cpu" else GPU_PROBE_RANGE)
+    cost = calibrate(probes, dataset, device=plan.device, precision=precision)
+    machine = Machine(dataset, precision, cost)
+    least, limit = machine.epoch_seconds(probes[0].model), plan.max_epoch_seconds
+    if limit is not None and least > limit:
+        raise UsageError(
+            f"--max-epoch-time {limit:g}s: an epoch of the smallest network of {space.name} takes "
+            f"about {least:.0f} s here; allow more, or train on fewer images with --train-samples"
+        )
+    return replace(machine, least_epoch_seconds=least)
+
+
+def candidates(space: Space) -> list[TrialConfig]:
+    """The known-good points of a space and `SAMPLES` random configurations, always the same."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    context = SpaceContext(epochs=1)
+    found = [space.configure(point, context) for point in space.points]
+    return found + [space.suggest(study.ask(), context) for _ in range(SAMPLES)]
+
+
+def choose_probes(space: Space, span: float = PROBE_RANGE) -> list[TrialConfig]:
+    """Configurations to time: the space's smallest network and others up to `span` times its work.
+
+    Chosen among the known-good points and random samples, evenly by the logarithm of their work.
+    """
+    work = {config: math.log(model_cost(config.model).macs) for config in candidates(space)}
+    least = min(work.values())
+    steps = [least + i / (PROBES - 1) * math.log(span) for i in range(PROBES)]
+    near = {_nearest(work, step) for step in steps}
+    probes = sorted(near, key=lambda config: work[config])
+    return [config.model_copy(update={"batch_size": PROBE_BATCH}) for config in probes]
+
+
+def _nearest(work: dict[TrialConfig, float], step: float) -> TrialConfig:
+    return min(work, key=lambda config: abs(work[config] - step))
+
+
+def longest_epoch(machine: Machine, plan: SearchPlan, times: float = 1.0) -> float | None:
+    """Seconds of the longest epoch that is started here; None where there is no limit.
+
+    `times` what the plan allows for the time budget's sake.
+    """
+    limits = [plan.max_epoch_seconds] if plan.max_epoch_seconds else []
+    if plan.budget_epoch_seconds:
+        limits.append(max(times * plan.budget_epoch_seconds, machine.least_epoch_seconds))
+    return min(limits, default=None)
+
+
+def allowed(machine: Machine, plan: SearchPlan, seed: int = 0) -> SpaceContext:
+    """What a space may sample here; of known-good points, what fits into the budget once."""
+    once = longest_epoch(machine, plan, POINT_SHARE * TRIALS_IN_BUDGET)
+    points = _within(once, machine, plan, seed)
+    return replace(_within(longest_epoch(machine, plan), machine, plan, seed), queued=points)
+
+
+def _within(limit: float | None, machine: Machine, plan: SearchPlan, seed: int) -> SpaceContext:
+    """What has no epoch longer than `limit`."""
+
+    def fits(passes: int) -> Callable[[ModelConfig], bool]:
+        return lambda model: limit is None or passes * machine.epoch_seconds(model) <= limit
+
+    return SpaceContext(plan.epochs, seed, fits(1), fits(2))
+
+
+def expected_epochs(plan: SearchPlan, early_stopping: bool) -> float:
+    """Mean epochs of a trial when each rung lets one in `reduction_factor` pass."""
+    if not early_stopping:
+        return float(plan.epochs)
+    share, at, total = 1.0, 0, 0.0
+    rung = plan.grace_period
+    while rung < plan.epochs:
+        total += share * (rung - at)
+        share, at, rung = share / plan.reduction_factor, rung, rung * plan.reduction_factor
+    return total + share * (plan.epochs - at)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds: of an epoch of the first known-good point, of a mean epoch, of what is left."""
+
+    reference: TrialConfig
+    reference_seconds: float
+    mean_epoch_seconds: float
+    total_seconds: float
+
+
+def estimate(
+    space: Space,
+    machine: Machine,
+    plan: SearchPlan,
+    context: SpaceContext,
+    trials: int,
+    *,
+    points: int,
+    early_stopping: bool,
+) -> Estimate:
+    """Expected duration of `trials` more trials, over random configurations of the space.
+
+    `points` of them are known-good points, which run all their epochs.
+    """
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seconds = mean(
+        machine.trial_epoch_seconds(space.suggest(study.ask(), context)) for _ in range(SAMPLES)
+    )
+    reference = space.configure(next(iter(space.points)), SpaceContext(plan.epochs))
+    points = min(points, trials)
+    epochs = points * plan.epochs + (trials - points) * expected_epochs(plan, early_stopping)
+    total = epochs * seconds / plan.concurrency
+    # Ray and its workers start; the last trial that runs to the end runs alone.
+    total = START_SECONDS + max(total, plan.epochs * seconds)
+    return Estimate(reference, machine.epoch_seconds(reference.model), seconds, total)
+
+
+def epoch_limit(machine: Machine, started: StartedTrial, asked_for: float | None) -> float:
+    """Seconds after which an epoch of a trial counts as hung; `asked_for` by --trial-timeout."""
+    if asked_for is not None:
+        return asked_for
+    expected = machine.trial_epoch_seconds(started.config)
+    return max(LEAST_LIMIT_SECONDS, LIMIT_FACTOR * expected)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was measured where trials will run; `remarks` are for the user, a line each."""
+
+    machine: Machine
+    device_name: str
+    nodes: tuple[Node, ...]
+    remarks: tuple[str, ...] = ()

@@ -1,0 +1,72 @@
+"""How many trials share a card: by what each needs of its memory and of its time, as measured.
+
+Processes use a card by turns. A trial leaves it idle between launches, the more so the smaller its
+network is: that is the part of its time which does not grow with the network's work, and there
+others find room. A network that keeps the card busy gets it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.training.cost import CostModel
+from fmnist_models.training.metrics import EpochMetrics
+from search.planning.cost_estimate import PROBE_BATCH, candidates
+from search.planning.memory import CARD_BYTES, expected_memory
+from search.planning.plan import SearchPlan, TrialSize
+from search.workers.messages import StartedTrial
+from spaces import Space
+
+
+class Needs:
+    """What trials need of their device, by measurement and by what trials before them took.
+
+    `cost` and `device` are those of the search; memory is the host's on a CPU, else the card's.
+    """
+
+    def __init__(self, cost: CostModel | None = None, device: str = "cpu") -> None:
+        self._cost, self._device = cost or CostModel(0.0, 0.0), device
+        self._factors: dict[str, float] = {}
+
+    def memory_bytes(self, config: TrialConfig, micro_batches: int = 1) -> float:
+        """Bytes that a trial is expected to take."""
+        each = self._cost.bytes_per_activation
+        expected = expected_memory(config, self._device, micro_batches, each)
+        return expected * self._factors.get(config.model.family, 1.0)
+
+    def busy_share(self, config: TrialConfig) -> float:
+        """The part of its time in which a trial keeps the card busy; 0 where it is not known."""
+        if self._device == "cpu":
+            return 0.0
+        launches = self._cost.seconds_per_image * PROBE_BATCH / config.batch_size
+        work = self._cost.image_seconds(config.model) - self._cost.seconds_per_image
+        return work / (work + launches) if work + launches else 0.0
+
+    def share(self, config: TrialConfig, card_memory_bytes: int) -> float:
+        """The share of a card that a trial needs, of its time or of its memory; may exceed 1."""
+        return max(self.busy_share(config), self.memory_bytes(config) / card_memory_bytes)
+
+    def size(self, plan: SearchPlan, started: StartedTrial) -> TrialSize:
+        """The place for a trial."""
+        needed = self.memory_bytes(started.config, started.micro_batches)
+        return plan.size_for(needed, self.busy_share(started.config))
+
+    def learn(self, started: StartedTrial, metrics: EpochMetrics) -> None:
+        """Take in what an epoch took: no trial of its family is expected to take less, in relation.
+
+        On a card alone: on a CPU the peak is that of a process with a past.
+        """
+        if self._device == "cpu":
+            return
+        expected = self.memory_bytes(started.config, started.micro_batches)
+        ratio = (CARD_BYTES + metrics.peak_memory_bytes) / expected
+        family = started.config.model.family
+        self._factors[family] = self._factors.get(family, 1.0) * max(1.0, ratio)
+
+
+def needed_shares(space: Space, needs: Needs, card_memory_bytes: int) -> Sequence[float]:
+    """Shares of a card that configurations of `space` need; none where its memory is not known."""
+    if not card_memory_bytes:
+        return ()
+    return [needs.share(config, card_memory_bytes) for config in candidates(space)]

@@ -1,0 +1,219 @@
+"""From what the user asked to what will run: every default resolved for the nodes and the space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from statistics import mean
+
+from fmnist_models.config.base import Config
+from search.errors import UsageError
+from search.planning.container_limits import available_cpus, available_memory
+from search.settings import SearchSettings
+from spaces import Space
+
+TRIALS_IN_BUDGET = 3
+"""So many trials, one after another, shall fit into a time budget."""
+WORKER_MEMORY_BYTES = 1_500_000_000
+"""An allowance for a worker: a search with two took 3.0 to 5.2 GB in all (results/README.md)."""
+CARD_SHARES = {"small": 0.25, "medium": 0.5, "large": 1.0}
+"""The shares of a card that trials get where it is not said how many."""
+
+
+class Node(Config):
+    """A machine that trials may run on: what it has for them; memory in bytes.
+
+    `card_memory_bytes` is that of one of its GPUs, 0 where it is not known.
+    """
+
+    name: str
+    cpus: float
+    gpus: float
+    memory_bytes: int
+    card_memory_bytes: int = 0
+
+
+class TrialSize(Config):
+    """What a trial asks for; `memory_bytes` of the host on a CPU, of the card on a GPU, may be 0.
+
+    It is for trials that keep the card busy for no more than `busy_share` of their time. Trials of
+    one size share warm workers, so there are two or three sizes and not a continuum.
+    """
+
+    name: str
+    cpus: float
+    gpus: float
+    memory_bytes: int
+    busy_share: float = 1.0
+
+
+class SearchPlan(Config):
+    """What a launch will do: settings without a None that matters.
+
+    No epoch longer than `max_epoch_seconds` is started, nor, but for the smallest networks, one
+    that is longer than `budget_epoch_seconds`: with a time budget, several trials shall be able to
+    run all their epochs one after another. `sizes`: the smallest first.
+    """
+
+    epochs: int
+    grace_period: int
+    reduction_factor: int
+    device: str
+    concurrency: int
+    cpus_per_trial: float
+    gpus_per_trial: float
+    max_epoch_seconds: float | None
+    sizes: tuple[TrialSize, ...]
+    budget_epoch_seconds: float | None
+
+    def size_for(self, expected_bytes: float, busy_share: float = 0.0) -> TrialSize:
+        """The smallest size with room for a trial that is expected to take so much of a device."""
+        fitting = (
+            size
+            for size in self.sizes
+            if size.memory_bytes >= expected_bytes and size.busy_share >= busy_share
+        )
+        return next(fitting, self.sizes[-1])
+
+
+def this_machine(gpus: int, card_memory_bytes: int) -> Node:
+    """The machine that we run on, within the limits of its container."""
+    return Node(
+        name="here",
+        cpus=available_cpus(),
+        gpus=gpus,
+        memory_bytes=available_memory(),
+        card_memory_bytes=card_memory_bytes,
+    )
+
+
+def make_plan(
+    settings: SearchSettings,
+    space: Space,
+    *,
+    device: str,
+    nodes: Sequence[Node],
+    shares: Sequence[float] = (),
+) -> SearchPlan:
+    """Resolve defaults; raises UsageError where what was asked for does not fit.
+
+    `shares`: those of a card that configurations of the space need, where that was measured; by
+    them trials share cards, unless `gpus_per_trial` is given. All trials of a launch run on one
+    kind of device: on a cluster with GPUs the other nodes serve a second driver of the study that
+    is started with `--gpus-per-trial 0`.
+    """
+    on_gpu = device != "cpu"
+    epochs = settings.epochs or (space.epochs_gpu if on_gpu else space.epochs_cpu)
+    grace = settings.grace_period or max(1, epochs // settings.reduction_factor**2)
+    if grace > epochs:
+        raise UsageError(f"--grace-period {grace} is longer than the {epochs} epochs; lower it")
+    cpus = settings.cpus_per_trial or 1.0
+    by_default = on_gpu and settings.gpus_per_trial is None
+    parts = [_card_share(share) for share in shares] if by_default else []
+    gpus = settings.gpus_per_trial
+    if gpus is None:
+        gpus = min(parts, default=1.0) if on_gpu else 0.0
+    _refuse_too_many(settings, nodes, cpus, min(CARD_SHARES.values()) if by_default else gpus)
+    default = _at_once(nodes, cpus, gpus, mean(parts) if parts else gpus)
+    most = min(settings.concurrency or default, sum(_fitting(nodes, cpus, gpus)))
+    limit = settings.max_epoch_seconds
+    if limit is None and not on_gpu:
+        limit = space.max_epoch_seconds_cpu
+    return SearchPlan(
+        epochs=epochs,
+        grace_period=grace,
+        reduction_factor=settings.reduction_factor,
+        device=device,
+        concurrency=min(most, settings.trials),
+        cpus_per_trial=cpus,
+        gpus_per_trial=gpus,
+        max_epoch_seconds=limit or None,
+        sizes=_card_sizes(nodes, cpus, gpus) if parts else _sizes(nodes, cpus, gpus, most),
+        budget_epoch_seconds=_budget_epoch_seconds(settings, epochs),
+    )
+
+
+def _budget_epoch_seconds(settings: SearchSettings, epochs: int) -> float | None:
+    """See `SearchPlan`; whoever says how long an epoch may take is taken at his word."""
+    if settings.time_budget_seconds is None or settings.max_epoch_seconds is not None:
+        return None
+    return settings.time_budget_seconds / (TRIALS_IN_BUDGET * epochs)
+
+
+def _card_share(needed: float) -> float:
+    """The smallest share that is given out and suffices, or else a whole card."""
+    return min((share for share in CARD_SHARES.values() if share >= needed), default=1.0)
+
+
+def _refuse_too_many(
+    settings: SearchSettings, nodes: Sequence[Node], cpus: float, gpus: float
+) -> None:
+    """Raise UsageError where more trials at once are asked for than fit with so much each."""
+    fit = sum(_fitting(nodes, cpus, gpus))
+    if settings.concurrency and settings.concurrency > fit:
+        raise UsageError(
+            f"--concurrency {settings.concurrency}: {fit} trials fit here at {cpus:g} "
+            f"CPU and {gpus:g} GPU each; lower it"
+        )
+
+
+def _at_once(nodes: Sequence[Node], cpus: float, gpus: float, mean_gpus: float) -> int:
+    """How many trials run at once that take `gpus` at least and `mean_gpus` on the average."""
+    fits = _fitting(nodes, cpus, gpus)
+    by_memory = [node.memory_bytes // WORKER_MEMORY_BYTES for node in nodes]
+    by_cards = [
+        ceil(n.gpus / mean_gpus - 1e-9) if gpus else fit for n, fit in zip(nodes, fits, strict=True)
+    ]
+    return max(1, sum(map(min, fits, by_memory, by_cards)))
+
+
+def _fitting(nodes: Sequence[Node], cpus: float, gpus: float) -> list[int]:
+    """How many trials fit at once on each node by cores and cards; one in all, or UsageError."""
+    most_cpus, most_gpus = max(n.cpus for n in nodes), max(n.gpus for n in nodes)
+    if cpus > most_cpus:
+        raise UsageError(f"--cpus-per-trial {cpus:g}: there are {most_cpus:g}; lower it")
+    if gpus > most_gpus:
+        raise UsageError(f"--gpus-per-trial {gpus:g}: there are {most_gpus:g}; lower it")
+    fits = [int(min(n.cpus / cpus, n.gpus / gpus if gpus else 1e9) + 1e-9) for n in nodes]
+    if not any(fits):
+        raise UsageError(
+            f"--cpus-per-trial {cpus:g} and --gpus-per-trial {gpus:g}: no node has both; lower one"
+        )
+    return fits
+
+
+def _card_sizes(nodes: Sequence[Node], cpus: float, gpus: float) -> tuple[TrialSize, ...]:
+    """The shares of a card from `gpus` up, by time and by the smallest card's memory."""
+    card = min(node.card_memory_bytes for node in nodes if node.gpus)
+    return tuple(
+        TrialSize(
+            name=name, cpus=cpus, gpus=share, memory_bytes=int(card * share), busy_share=share
+        )
+        for name, share in CARD_SHARES.items()
+        if share >= gpus
+    )
+
+
+def _sizes(
+    nodes: Sequence[Node], cpus: float, gpus: float, concurrency: int
+) -> tuple[TrialSize, ...]:
+    """An equal share of the node that has least, four such shares, and all that one node has.
+
+    On a CPU that is host memory. A GPU's memory is not Ray's to give out: there the larger size
+    asks for a whole card instead of a part.
+    """
+    fits = _fitting(nodes, cpus, gpus)
+    used = [(node, fit) for node, fit in zip(nodes, fits, strict=True) if fit]
+    if gpus:
+        card = min(node.card_memory_bytes for node, _ in used)
+        small = TrialSize(name="small", cpus=cpus, gpus=gpus, memory_bytes=int(card * min(gpus, 1)))
+        large = TrialSize(name="large", cpus=cpus, gpus=1.0, memory_bytes=card)
+        return (small, large) if gpus < 1 and card else (small,)
+    share = min(node.memory_bytes // min(fit, concurrency) for node, fit in used)
+    most = max(node.memory_bytes for node, _ in used)
+    wanted = {"small": share, "medium": 4 * share, "large": most}
+    return tuple(
+        TrialSize(name=name, cpus=cpus, gpus=0.0, memory_bytes=memory)
+        for name, memory in wanted.items()
+        if name == "small" or share < memory < most or (name == "large" and memory > share)
+    )

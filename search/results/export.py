@@ -1,0 +1,118 @@
+"""Writing the best configuration of a study, with how that is known, for final training to read.
+
+"Best" is the COMPLETE trial with the highest validation accuracy after its last epoch; of equals,
+the earlier one. With evidence from fresh seeds (see evidence.py) it is the one of the top trials
+with the highest mean validation accuracy on those.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from optuna import Study
+from pydantic import JsonValue
+
+from fmnist_models.config.files import EXPORT_FORMAT
+from fmnist_models.errors import OutputError
+from fmnist_models.files import make_folder, write_atomically
+from search.errors import NoResultError, UsageError
+from search.results.export_formats import Format, as_text, is_export
+from search.results.fresh_seeds import Evidence
+from search.results.provenance import code_digest
+from search.results.significance import simultaneous_interval
+from search.results.summary import BestTrial, Summary, environment_of, summarize
+from storage import Database
+
+CORRECTION = (
+    "corrected_interval: Wilson's, wide enough for all finished trials at once (Bonferroni; Dunn, "
+    "JASA 56:52, 1961), so that it holds for whichever of them came out best"
+)
+
+
+def export_beside(
+    database: Database, study: Study, summary: Summary
+) -> tuple[Path | None, str | None]:
+    """Write `STUDY.best.json` to the working folder: its path, or None and why it was refused."""
+    path = Path(f"{study.study_name}.best.json")
+    try:
+        export(database, study, path, summary=summary)
+    except (UsageError, OutputError) as error:
+        return None, str(error)
+    return path, None
+
+
+def export(
+    database: Database,
+    study: Study,
+    path: Path,
+    *,
+    force: bool = False,
+    summary: Summary | None = None,
+    evidence: Evidence | None = None,
+    form: Format = "json",
+) -> Summary:
+    """Write the study's best configuration with its evidence to `path`, whole or not at all.
+
+    Raises NoResultError when no trial is complete, UsageError when `path` holds something that is
+    no export of ours and `force` is not given, OutputError when it cannot be written.
+    """
+    summary = summary or summarize(database, study)
+    if summary.best is None:
+        raise NoResultError(
+            f"study {study.study_name!r} has no completed trial to export; search longer"
+        )
+    check_place(path, force)
+    make_folder(path.parent)
+    content = _content(database, summary, summary.best, evidence)
+    write_atomically(path, as_text(content, form).encode())
+    return summary
+
+
+def check_place(path: Path, force: bool) -> None:
+    """Raises UsageError when `path` holds something of somebody else's."""
+    if path.exists() and not force and not is_export(path):
+        raise UsageError(f"{path} exists and is no export of ours; give --force or another --out")
+
+
+def _content(
+    database: Database, summary: Summary, best: BestTrial, evidence: Evidence | None
+) -> dict[str, JsonValue]:
+    """An `ExportedConfig` as JSON values; the search does not need torch to write one."""
+    identity = database.study_identity(summary.study) or {}
+    trials: dict[str, JsonValue] = {state: n for state, n in summary.trials.items() if n}
+    number = evidence.winner.trial if evidence else best.number
+    environment = dict(environment_of(database, summary.study, number))
+    record = database.trial_record(summary.study, number)
+    return {
+        "format": EXPORT_FORMAT,
+        "config": record.config if record else best.config,
+        "study": summary.study,
+        "trial": number,
+        "validation_accuracy": evidence.winner.mean if evidence else best.validation_accuracy,
+        "evidence": {
+            **_how_sure(summary, best, environment),
+            "trials": trials,
+            "epochs_trained": summary.epochs_trained,
+            "study_identity": identity,
+            "environment": environment,
+            "digests": {"data": identity.get("data_digest"), "code": code_digest()},
+            **({"fresh_seeds": evidence.model_dump(mode="json")} if evidence else {}),
+        },
+    }
+
+
+def _how_sure(
+    summary: Summary, best: BestTrial, environment: dict[str, JsonValue]
+) -> dict[str, JsonValue]:
+    """The intervals of the best trial's value in the search."""
+    images = int(str(environment["validation_images"]))
+    finished = summary.trials.get("COMPLETE", 0) + summary.trials.get("PRUNED", 0)
+    correct = round(best.validation_accuracy * images)
+    return {
+        "best_trial": best.number,
+        "interval": list(best.interval),
+        "interval_of": "this one model, 95 %, not corrected for being the best of many",
+        "corrected_interval": list(simultaneous_interval(correct, images, finished)),
+        "corrected_for": finished,
+        "correction": CORRECTION,
+    }

@@ -1,0 +1,147 @@
+"""What a study has come to: counts, the best configuration, how far to trust its value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import JsonValue
+
+from fmnist_models.config.base import Config, Probability
+from fmnist_models.training.metrics import wilson_interval
+from search.quantities import describe, percent
+from search.schedulers.rank_correlation import RungCorrelation, line, rung_correlations, warning
+from search.schedulers.stored_rungs import root_of
+from search.trials.retry_chain import INTERRUPTED, KNOWN_GOOD
+from storage import Database, TrialRecord
+
+
+class BestTrial(Config):
+    """The study's best COMPLETE trial. `interval` is Wilson's at 95 %, for this one model alone:
+    the best of many is too good by luck as well, which only fresh seeds or the test set show."""
+
+    number: int
+    validation_accuracy: Probability
+    interval: tuple[float, float]
+    config: dict[str, JsonValue]
+
+
+class Summary(Config):
+    """A study's state as `status` and the end of a search show it.
+
+    `interrupted` of the FAIL ones were given up through no fault of theirs and queued again.
+    `known_good` is the best value of the space's known-good points, with which the search is
+    compared; None where none of them ran all its epochs. `rung_correlations` say of each rung of
+    the last launch how well its values foretell the next one's, or the last epoch's.
+    """
+
+    study: str
+    trials: dict[str, int]
+    interrupted: int
+    epochs_trained: int
+    best: BestTrial | None
+    known_good: float | None
+    known_good_number: int | None
+    rung_correlations: list[RungCorrelation]
+
+
+def summarize(database: Database, study: Study) -> Summary:
+    """The summary of a study as its database stands now."""
+    trials = study.get_trials(deepcopy=False)
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+    best = max(complete, key=lambda t: (t.value or 0.0, -t.number), default=None)
+    points = [t for t in complete if KNOWN_GOOD in t.user_attrs]
+    point = max(points, key=lambda t: t.value or 0.0, default=None)
+    return Summary(
+        study=study.study_name,
+        trials={state.name: sum(t.state == state for t in trials) for state in TrialState},
+        interrupted=sum(t.state == TrialState.FAIL and INTERRUPTED in t.user_attrs for t in trials),
+        epochs_trained=database.epoch_count(study.study_name),
+        best=_best(database, study.study_name, best) if best else None,
+        known_good=point.value if point else None,
+        known_good_number=point.number if point else None,
+        rung_correlations=_correlations(database, study.study_name, trials),
+    )
+
+
+def _correlations(
+    database: Database, study_name: str, trials: Sequence[FrozenTrial]
+) -> list[RungCorrelation]:
+    rungs = database.rungs(study_name)
+    if not rungs:
+        return []
+    complete = [t.last_step or 0 for t in trials if t.state == TrialState.COMPLETE]
+    epochs = [epoch for epoch in [max(complete, default=0)] if epoch > rungs[-1]]
+    retry_of = database.retries(study_name)
+    curves: dict[int, dict[int, float]] = {}
+    for trial in trials:  # by number, so that what a repeat trained anew counts
+        finite = {e: v for e, v in trial.intermediate_values.items() if isfinite(v)}
+        curves.setdefault(root_of(trial.number, retry_of), {}).update(finite)
+    return rung_correlations(curves.values(), rungs + epochs)
+
+
+def _best(database: Database, study_name: str, trial: FrozenTrial) -> BestTrial:
+    accuracy = trial.value or 0.0
+    record = database.trial_record(study_name, trial.number)
+    images = int(str(_environment(database, record)["validation_images"]))
+    return BestTrial(
+        number=trial.number,
+        validation_accuracy=accuracy,
+        interval=wilson_interval(round(accuracy * images), images),
+        config=record.config if record else {},
+    )
+
+
+def environment_of(database: Database, study_name: str, number: int) -> Mapping[str, JsonValue]:
+    """Hardware, versions and data of the launch that ran trial `number`."""
+    return _environment(database, database.trial_record(study_name, number))
+
+
+def _environment(database: Database, record: TrialRecord | None) -> Mapping[str, JsonValue]:
+    if record is None:
+        return {}
+    launches = {launch.id: launch for launch in database.launches(record.study_name)}
+    return launches[record.launch_id or 0].environment
+
+
+def summary_lines(summary: Summary) -> list[str]:
+    """The summary for people, a sentence a line."""
+    counts = {state.lower(): n for state, n in summary.trials.items() if n}
+    if summary.interrupted:
+        counts["fail"] -= summary.interrupted
+        counts["interrupted and queued again"] = summary.interrupted
+    counts = {state: n for state, n in counts.items() if n}
+    warned = warning(summary.rung_correlations)
+    return [
+        f"Study {summary.study}: "
+        + ", ".join(f"{n} {state}" for state, n in counts.items())
+        + f"; {summary.epochs_trained} epochs trained.",
+        *_best_lines(summary),
+        *map(line, summary.rung_correlations),
+        *([warned] if warned else []),
+    ]
+
+
+def _best_lines(summary: Summary) -> list[str]:
+    best = summary.best
+    if best is None:
+        return ["No trial has run all its epochs, so there is no best configuration yet."]
+    low, high = best.interval
+    lines = [
+        f"Best: trial {best.number}, validation accuracy {percent(best.validation_accuracy)}, "
+        f"95 % interval {percent(low)} to {percent(high)}:",
+        f"    {describe(best.config)}",
+        "That interval is this one model's; as the best of many it flatters a little.",
+    ]
+    if summary.known_good is None:
+        return [*lines, "No known-good starting point ran to its end, to compare it with."]
+    if summary.known_good_number == best.number:
+        return [*lines, "It is one of the known-good starting points: no sample beat it."]
+    gain = 100 * (best.validation_accuracy - summary.known_good)
+    lines.append(
+        f"Compared with the best known-good starting point, trial {summary.known_good_number}: "
+        f"{percent(summary.known_good)}, so {gain:+.2f} points."
+    )
+    return lines

@@ -1,0 +1,51 @@
+"""A scheduler's view of a study, read from SQL: rebuilt at the start, kept up with all drivers.
+
+The rungs are a function of the stored intermediate values, in the order in which they were stored.
+Nothing of it lives in a driver alone, so none of it is lost with one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from search.schedulers.rules import TrialScheduler
+from storage import Database
+
+
+def root_of(number: int, retry_of: Mapping[int, int]) -> int:
+    """The first trial of the chain of repeats that trial `number` belongs to."""
+    while number in retry_of:
+        number = retry_of[number]
+    return number
+
+
+class Rungs:
+    """Feeds a scheduler with what all drivers of a study have stored.
+
+    `curves` are the values that it compares, by the root of a trial's chain and by epoch.
+    """
+
+    def __init__(
+        self, database: Database, study_id: int, study_name: str, scheduler: TrialScheduler
+    ) -> None:
+        self.database, self.scheduler = database, scheduler
+        self._study_id, self._study_name = study_id, study_name
+        self.curves: dict[int, dict[int, float]] = {}
+        self._retry_of: dict[int, int] = {}
+        self._last = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what was stored since the last time.
+
+        In `Database.transaction` of the study, before the block stores anything, the scheduler has
+        then seen exactly what the block's decision is made after.
+        """
+        for new in self.database.values_after(self._study_id, self._study_name, self._last):
+            if new.retry_of is not None and new.number not in self._retry_of:
+                self._retry_of = self.database.retries(self._study_name)
+            root = root_of(new.number, self._retry_of)
+            self.scheduler.observe(root, new.epoch, new.value)
+            if self.scheduler.compares(root, new.epoch):
+                self.curves.setdefault(root, {})[new.epoch] = new.value
+            self._last = new.id

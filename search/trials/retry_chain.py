@@ -1,0 +1,91 @@
+"""Trials that repeat others: which are queued again, how often, and what they go on from.
+
+A trial that was interrupted or failed is ended as FAIL, and a new one with its parameters is
+queued in the same transaction. The new trial's attributes hold its chain: what it repeats, so
+that it takes over the configuration and goes on from the last checkpoint, and what was tried
+before, so that it is not repeated without end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # it needs torch, which commands that only read do without
+    from search.workers.messages import Failure
+
+
+KNOWN_GOOD, RETRY_OF, INTERRUPTED = "known_good", "retry_of", "interrupted"
+"""Attributes of a trial: which of the space's points it is; the number of the trial it repeats;
+that it was given up through no fault of its own."""
+CHAIN, RETRIES, MICRO_BATCHES = "repeats", "retries", "micro_batches"
+"""Attributes of a trial that repeats others; see `Chain`."""
+RETRIED = ("raised", "hung", "worker_died")
+MOST_MICRO_BATCHES = 4
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What a trial repeats and with what; a trial that repeats none has the defaults.
+
+    `repeats` are the numbers of the trials before it in the chain, the newest first; `retries` how
+    many of them failed by themselves; `micro_batches` in how many parts a batch is processed.
+    """
+
+    repeats: tuple[int, ...] = ()
+    retries: int = 0
+    micro_batches: int = 1
+    known_good: str | None = None
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any]) -> Chain:
+        """The chain that a trial's user attributes tell of."""
+        retry_of = attributes.get(RETRY_OF)
+        return cls(
+            # Studies of earlier versions have the last link only.
+            repeats=tuple(attributes.get(CHAIN, () if retry_of is None else (retry_of,))),
+            retries=attributes.get(RETRIES, 0),
+            micro_batches=attributes.get(MICRO_BATCHES, 1),
+            known_good=attributes.get(KNOWN_GOOD),
+        )
+
+    def root(self, number: int) -> int:
+        """The first trial of the chain of trial `number`: schedulers take a chain for one trial."""
+        return self.repeats[-1] if self.repeats else number
+
+    def after(self, number: int, failure: Failure | None, retries: int) -> Chain | None:
+        """The chain of the trial that repeats `number`, or None where none shall.
+
+        Without a failure it was interrupted. What raised, hung or lost its worker is repeated
+        `retries` times; what ran out of memory with twice the micro-batches, up to four.
+        """
+        longer = replace(self, repeats=(number, *self.repeats))
+        if failure is None:
+            return longer
+        if failure.kind in RETRIED and self.retries < retries:
+            return replace(longer, retries=self.retries + 1)
+        if failure.kind == "out_of_memory" and 2 * self.micro_batches <= MOST_MICRO_BATCHES:
+            return replace(longer, micro_batches=2 * self.micro_batches)
+        return None
+
+    def attributes(self) -> dict[str, Any]:
+        """The user attributes that tell of this chain, for a trial that repeats others."""
+        known_good = {} if self.known_good is None else {KNOWN_GOOD: self.known_good}
+        return {
+            RETRY_OF: self.repeats[0],
+            CHAIN: list(self.repeats),
+            RETRIES: self.retries,
+            MICRO_BATCHES: self.micro_batches,
+            **known_good,
+        }
+
+
+def worded(failure: Failure, again: Chain | None) -> str:
+    """The reason of a FAIL: its kind, what happened, and whether it is tried again."""
+    head, _, rest = failure.reason.partition("\n")
+    head = head if head.startswith(failure.kind) else f"{failure.kind}: {head}"
+    if again is not None:
+        parts = f", in {again.micro_batches} micro-batches" if again.micro_batches > 1 else ""
+        head = f"{head}; queued again{parts}"
+    return f"{head}\n{rest}" if rest else head

@@ -1,0 +1,268 @@
+"""One launch of a search, free of Ray: asks for configurations, takes in epochs, decides, records.
+
+    next_trial -> StartedTrial, handed to a worker
+    resume     -> Decision, on the epochs that the worker found in a checkpoint
+    report     -> Decision, after each further epoch
+    fail       -> it raised, diverged, ran out of memory, hung or lost its worker
+    heartbeat  -> tells the other drivers of the study that this one lives, and looks after theirs
+    close      -> whatever still runs is given up and queued again
+
+All calls come from one thread, the only one of this driver to write to the database; `view` may be
+called from others. What a call changes is one transaction, repeated while the database is away:
+after any death an epoch is there with its decision and its consequence, or not at all.
+States in Optuna: stopped by the scheduler PRUNED, all epochs COMPLETE, failed or interrupted FAIL.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.training.metrics import EpochMetrics
+from search.schedulers.rank_correlation import RungWatch
+from search.schedulers.rules import Decision, TrialScheduler
+from search.trials.database_outage import Outage
+from search.trials.driver_leases import Watch, reap
+from search.trials.endings import give_up
+from search.trials.epoch_recorder import Recorder
+from search.trials.live_trial import Ended, Failures, LiveTrial, Tolerance, View
+from search.trials.retry_chain import Chain, worded
+from search.trials.study import launch_sampler
+from search.trials.trial_source import Slots
+from search.workers.messages import Failure, StartedTrial
+from spaces import Space, SpaceContext
+from storage import Database
+
+__all__ = ["Ended", "LiveTrial", "SearchSession", "StartedTrial", "Tolerance", "View"]
+
+MOST_FAILURES = 10
+"""So many trials in a row that fail and are not tried again end a search: the fault is not in
+single configurations."""
+LOOK_SECONDS = 1.0
+"""How old the counts of the study may be, which other drivers change as well."""
+
+
+class SearchSession:
+    """The state of one launch; see the top of the file."""
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        database: Database,
+        launch_id: int,
+        space: Space,
+        context: SpaceContext,
+        scheduler: TrialScheduler,
+        trials: int,
+        tolerance: Tolerance | None = None,
+    ) -> None:
+        self.study, self.database, self.launch_id = study, database, launch_id
+        self.space, self.context, self.scheduler, self.trials = space, context, scheduler, trials
+        self.tolerance = put_up = tolerance or Tolerance()
+        study.sampler = launch_sampler(database, study.study_name, launch_id)
+        self._outage = Outage(database, put_up.outage_seconds, put_up.should_end, put_up.say)
+        self._watch = Watch(database, study.study_name, put_up.lease_seconds)
+        self._slots = Slots(study, database, launch_id, space, trials)
+        self._recorder = Recorder(study, database, launch_id, scheduler)
+        self._watch_rungs = RungWatch(self._recorder.rungs.curves, put_up.say)
+        self._live: dict[int, LiveTrial] = {}
+        self._ended: list[Ended] = []
+        self._failures = Failures()
+        self._lock = threading.Lock()
+        self._last_heartbeat = time.monotonic()
+        self._full_until = 0.0
+        self._look()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the study has its total of finished trials, or fails without end."""
+        finished = self._counts.get("COMPLETE", 0) + self._counts.get("PRUNED", 0)
+        return finished >= self.trials or self.is_hopeless
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the last trials have all failed."""
+        return self._failures.in_a_row >= MOST_FAILURES
+
+    @property
+    def first_failure(self) -> str | None:
+        """The reason of the first of the failures in a row."""
+        return self._failures.first
+
+    def next_trial(self) -> StartedTrial | None:
+        """A new trial, RUNNING in the study; None while those that run may complete the total.
+
+        Raises what `Tolerance.check_space` raises.
+        """
+        while not self.is_done and time.monotonic() >= self._full_until:
+            self.tolerance.check_space()
+            # Where the answer was lost a slot may be taken that nobody knows of: see `_reap`.
+            trial = self._outage.repeat(lambda again: self._slots.reserve())
+            if trial is None:
+                # Asked several times a second, the database need not be.
+                self._full_until = time.monotonic() + LOOK_SECONDS
+                return None
+            started = self._start(trial)
+            if started is not None:
+                return started
+        return None
+
+    def _start(self, trial: optuna.Trial) -> StartedTrial | None:
+        """Give a reserved trial its configuration; None when it is not to be trained."""
+
+        def configured(again: bool) -> TrialConfig:
+            # What was kept of a suggestion whose answer was lost, only the database knows.
+            asked = optuna.Trial(self.study, trial._trial_id) if again else trial
+            return self._slots.configure(asked, self.context)
+
+        number, chain = trial.number, Chain.of(trial.user_attrs)
+        try:
+            config = self._outage.repeat(configured)
+        except UpdateFinishedTrialError:  # stopped for so long that it was taken for dead
+            return None
+        with self._lock:
+            self._live[number] = LiveTrial(number, config, trial._trial_id, chain)
+        if self._slots.is_queued(trial) and not self.context.of_queued.affordable(config.model):
+            # On another day, or by someone with more time; what is sampled is as small as it gets.
+            self._fail(number, "too slow: an epoch would take longer than --max-epoch-time", None)
+            return None
+        return StartedTrial(
+            number=number,
+            config=config,
+            resume_from=chain.repeats,
+            micro_batches=chain.micro_batches,
+        )
+
+    def report(self, number: int, metrics: EpochMetrics) -> Decision | None:
+        """Record an epoch and say how the trial goes on; None when it is COMPLETE.
+
+        A trial that is not running (any more) is told to stop and nothing is recorded.
+        """
+        return self._take_in(number, (metrics,))
+
+    def resume(self, number: int, epochs: Sequence[EpochMetrics]) -> Decision | None:
+        """Record the epochs 1, 2, ... of a checkpoint as the trial's own; the rest as `report`.
+
+        The last of them is decided upon, as nothing tells whether it was before.
+        """
+        return self._take_in(number, tuple(epochs))
+
+    def _take_in(self, number: int, epochs: tuple[EpochMetrics, ...]) -> Decision | None:
+        accuracies = [m.val_accuracy for m in epochs if m.val_accuracy is not None]
+        if len(accuracies) < len(epochs):
+            reason = "it reported no validation accuracy"
+            self.fail(number, Failure(kind="bad_report", reason=reason))
+        if number in self._live:
+            before = self._live[number].accuracies
+            live = replace(self._live[number], last=epochs[-1], accuracies=(*before, *accuracies))
+            try:
+                return self._record(live, epochs)
+            except UpdateFinishedTrialError:
+                self._lose(number)
+        return Decision(
+            action="stop", epoch=epochs[-1].epoch, value=0.0, reason="the trial is not running"
+        )
+
+    def _record(self, live: LiveTrial, epochs: tuple[EpochMetrics, ...]) -> Decision | None:
+        """As `report`; raises UpdateFinishedTrialError if another driver has ended the trial."""
+        decision = self._outage.repeat(lambda again: self._recorder.record(live, epochs, again))
+        with self._lock:
+            self._live[live.number] = live
+        if decision is None:
+            self._note_end(live, "COMPLETE", str(live.ending))
+        elif decision.action == "stop":
+            self._note_end(live, "PRUNED", decision.reason)
+        self._watch_rungs.look(decision)
+        return decision
+
+    def fail(self, number: int, failure: Failure) -> None:
+        """End a trial as FAIL, and queue one that repeats it where its kind of failure is worth it.
+
+        The search goes on. Nothing happens if the trial is not running (any more).
+        """
+        if number in self._live:
+            again = self._live[number].chain.after(number, failure, self.tolerance.retries)
+            reason = worded(failure, again)
+            if self._fail(number, reason, again):
+                self._failures.note(reason, is_last=again is None)
+
+    def _fail(self, number: int, reason: str, again: Chain | None) -> bool:
+        """End a trial as FAIL; whether it was this driver's to end."""
+        live = self._live[number]
+        if not self._outage.repeat(lambda _: self._recorder.fail(live, reason, again)):
+            self._lose(number)
+            return False
+        self._note_end(live, "FAIL", reason)
+        return True
+
+    def _lose(self, number: int) -> None:
+        """Let go of a trial that another driver, which took this one for dead, has queued again."""
+        self.tolerance.say(f"trial {number} was queued again while this driver was not heard of")
+        with self._lock:
+            del self._live[number]
+
+    def _note_end(self, live: LiveTrial, state: str, reason: str) -> None:
+        epochs, last = (live.last.epoch, live.last.val_accuracy) if live.last else (0, None)
+        value = None if state == "FAIL" else last
+        with self._lock:
+            del self._live[live.number]
+            self._ended.append(Ended(live.number, state, value, epochs, reason))
+        if state != "FAIL":
+            self._failures.forget()
+        self._full_until = 0.0
+        self._look()
+
+    def _look(self) -> None:
+        """Read where the study stands."""
+        self._looked = time.monotonic()
+        study_id = self.study._study_id
+        counts = self._outage.repeat(lambda again: self.database.counts(study_id))
+        best = self._outage.repeat(lambda again: self.database.best(study_id))
+        with self._lock:
+            self._counts, self._best = counts, best
+
+    def heartbeat(self) -> None:
+        """Tell the other drivers that this one lives, and queue again what dead ones left.
+
+        Cheap to call several times a second, as it should be.
+        """
+        now = time.monotonic()
+        if now - self._looked >= LOOK_SECONDS:
+            self._look()
+        if now - self._last_heartbeat >= self._watch.heartbeat_seconds:
+            self._last_heartbeat = now
+            self._outage.repeat(lambda again: self.database.heartbeat(self.launch_id))
+            for number in self._outage.repeat(lambda again: self._reap()):
+                self.tolerance.say(f"trial {number} was left by a driver that died: queued again")
+
+    def _reap(self) -> list[int]:
+        mine = self.launch_id, frozenset(self._live)
+        return reap(self.database, self.study, self._watch.living(), mine=mine)
+
+    def close(self, outcome: str) -> None:
+        """Give up what still runs (to be queued again) and end the launch with its outcome."""
+        self._outage.repeat(lambda again: self._give_up_all(outcome))
+        with self._lock:
+            self._live.clear()
+        self._look()
+        self._outage.repeat(lambda again: self.database.end_launch(self.launch_id, outcome))
+
+    def _give_up_all(self, outcome: str) -> None:
+        for trial in self.database.running_trials(self.study._study_id, self.study.study_name):
+            if trial.launch_id == self.launch_id:
+                reason = f"{outcome} while it ran; queued again"
+                give_up(self.database, self.study, trial.trial_id, reason)
+
+    def view(self) -> View:
+        """What the display shows; safe to call from another thread."""
+        with self._lock:
+            counts = {state: self._counts.get(state, 0) for state in ("COMPLETE", "PRUNED", "FAIL")}
+            live, elsewhere = tuple(self._live.values()), self._counts.get("RUNNING", 0)
+            elsewhere = max(0, elsewhere - len(live))
+            return View(live, counts, self._best, tuple(self._ended), elsewhere)

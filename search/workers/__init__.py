@@ -1,0 +1,1 @@
+"""What runs in a worker's process, and what it and the driver tell each other."""

@@ -1,0 +1,77 @@
+"""What passes between the driver and a worker, beside configurations and metrics. No torch here.
+
+A worker is handed `WorkerSettings` and a `StartedTrial`, as JSON. Each step gives back one of
+    {METRICS: EpochMetrics}            an epoch was trained
+    {RESUMED: {"epochs": [...]}}       at most once and first: a checkpoint held these epochs
+    {FAILURE: Failure}                 it is over with the trial
+as dictionaries, the first two with a NOTE where there is something to tell.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from fmnist_models.config.base import Config
+from fmnist_models.config.trial import TrialConfig
+
+METRICS, RESUMED, FAILURE, NOTE = "metrics", "resumed", "failure", "note"
+"""The keys of a worker's result; a note is one line for the user, at most one a kind and trial."""
+LONGEST_LINE, LONGEST_REASON = 500, 20_000
+"""Characters of a failure's first line and of the whole that are kept."""
+
+FailureKind = Literal["raised", "diverged", "out_of_memory", "hung", "worker_died", "bad_report"]
+
+
+class Failure(Config):
+    """Why a trial failed: its first line short, a traceback after it where that is of use.
+
+    The text comes from anywhere; what no database can hold is replaced, and overlong parts cut.
+    """
+
+    kind: FailureKind
+    reason: str
+
+    @field_validator("reason")
+    @classmethod
+    def _storable(cls, reason: str) -> str:
+        text = reason.encode("utf-8", "replace").decode().replace("\0", "?").strip()
+        first, _, rest = text.partition("\n")
+        whole = _cut(first.strip() or "no reason given", LONGEST_LINE) + (rest and f"\n{rest}")
+        return _cut(whole, LONGEST_REASON)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+class WorkerSettings(Config):
+    """What a worker needs beside its trial.
+
+    threads: torch's, on a CPU. checkpoint_dir: the folder of this study's checkpoints (see
+    `checkpoints.CheckpointStore`); None keeps none. memory_limit_bytes: of the worker's resident
+    set; a trial that passes it has run out of memory; None knows no limit but the system's.
+    """
+
+    data_dir: str
+    train_samples: int | None
+    device: str
+    precision: Literal["bf16", "fp32"]
+    threads: int
+    checkpoint_dir: str | None = None
+    memory_limit_bytes: Annotated[int, Field(gt=0)] | None = None
+
+
+class StartedTrial(Config):
+    """A trial to be trained: its number in the study and its configuration.
+
+    resume_from: numbers of the trials, newest first, whose checkpoint it may go on from.
+    micro_batches: into how many parts each step's batch is cut, to save memory; see
+    `engine.Trainer`.
+    """
+
+    number: int
+    config: TrialConfig
+    resume_from: tuple[int, ...] = ()
+    micro_batches: Annotated[int, Field(ge=1)] = 1

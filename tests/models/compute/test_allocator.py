@@ -1,0 +1,56 @@
+"""Memory that a step frees is there for the next, and comes back when it is given back."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+
+MEGABYTES_64 = 2**24
+"""Of float32."""
+IMPORTS = """
+import os
+from fmnist_models.compute.allocator import HUGE_PAGES, keep_memory
+from fmnist_models.compute.memory import give_back_memory, resident_bytes
+from tests.models.compute.test_allocator import faults, work
+"""
+
+
+def work() -> None:
+    """Allocate, touch and free 64 MB, above any threshold that glibc comes to by itself."""
+    torch.ones(MEGABYTES_64)
+
+
+def faults(work: Callable[[], object]) -> int:
+    """Pages that the system had to add for `work`."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    work()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def in_a_new_process(code: str) -> str:
+    command = [sys.executable, "-c", IMPORTS + code]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts pages as Linux does")
+def test_freed_memory_is_kept() -> None:
+    plain = in_a_new_process("work(); work(); print(faults(work))")
+    kept = in_a_new_process("keep_memory('cpu'); work(); work(); print(faults(work))")
+    assert 4 * int(kept) < int(plain)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts pages as Linux does")
+def test_kept_memory_can_be_given_back() -> None:
+    code = "keep_memory('cpu'); work(); kept = resident_bytes(); give_back_memory('cpu')"
+    left = in_a_new_process(f"{code}; print(kept - resident_bytes())")
+    assert int(left) > 3 * MEGABYTES_64
+
+
+def test_a_setting_of_the_user_stays() -> None:
+    code = "os.environ[HUGE_PAGES] = '0'; keep_memory('cpu'); print(os.environ[HUGE_PAGES])"
+    assert in_a_new_process(code) == "0"

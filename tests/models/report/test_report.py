@@ -1,0 +1,126 @@
+"""What `evaluate` leaves behind: figures, card, page, pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from fmnist_models.__main__ import main
+from fmnist_models.saved_model.folder import load_metrics
+from fmnist_models.training.metrics import wilson_interval
+from tests.conftest import Refused
+
+PICTURES = {
+    "confusion-matrix.png",
+    "lookalikes.png",
+    "worst-mistakes.png",
+    "reliability.png",
+    "saliency.png",
+    "learning-curves.png",
+}
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder that was evaluated from the shell."""
+    import shutil
+
+    folder = Path(shutil.copytree(trained, tmp_path_factory.mktemp("evaluated") / "model"))
+    assert main(["evaluate", str(folder)]) == 0
+    return folder
+
+
+def test_a_reading_is_recorded_in_full(evaluated: Path) -> None:
+    (reading,) = load_metrics(evaluated).test_readings
+    details = reading.details
+    assert details is not None
+    assert reading.images == 10_000
+    assert reading.correct == sum(row[i] for i, row in enumerate(details.confusion))
+    assert reading.interval == wilson_interval(reading.correct, reading.images)
+    assert [score.images for score in details.classes] == [1000] * 10
+    assert sum(one.images for one in details.bins) == 10_000
+    assert 0.7 < reading.accuracy < 0.95
+    assert details.classes[6].name == "Shirt"
+
+
+def test_the_folder_has_card_page_and_pictures(evaluated: Path) -> None:
+    assert {path.name for path in evaluated.iterdir()} == {
+        *("model.safetensors", "config.json", "metrics.json"),
+        *("README.md", "report.html", "pictures"),
+    }
+    assert {path.name for path in (evaluated / "pictures").iterdir()} == PICTURES
+    for path in (evaluated / "pictures").iterdir():
+        with Image.open(path) as picture:
+            assert min(picture.size) > 400
+            assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 8, "it is blank"
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.images = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.images += tag == "img"
+        self.found += [v for k, v in attrs if k in ("src", "href", "srcset", "action") and v]
+        assert tag not in ("script", "link", "iframe", "object", "base")
+
+
+def test_the_page_needs_nothing_from_anywhere(evaluated: Path) -> None:
+    text = (evaluated / "report.html").read_text(encoding="utf-8")
+    links = _Links()
+    links.feed(text)
+    assert links.images == len(PICTURES)
+    assert all(link.startswith("data:image/png;base64,") for link in links.found)
+    assert not re.search(r"url\(|@import", text)
+    assert "test accuracy, 95 % interval" in text
+
+
+def test_the_card_says_what_the_metrics_say(evaluated: Path) -> None:
+    text = (evaluated / "README.md").read_text()
+    _, head, body = text.split("---\n", 2)
+    fields = yaml.safe_load(head)
+    metrics = load_metrics(evaluated)
+    (result,) = fields["model-index"][0]["results"]
+    values = {metric["type"]: metric["value"] for metric in result["metrics"]}
+    assert values["accuracy"] == metrics.test_accuracy
+    assert fields["pipeline_tag"] == "image-classification"
+    assert f"{100 * metrics.test_accuracy:.2f} %" in body
+    for part in ("## Use", "## How good it is", "## Where it fails", "Shirt", "read once"):
+        assert part in body
+    assert "load_model" in body
+
+
+def test_a_second_reading_is_counted_and_printed(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert main(["evaluate", str(model), "--no-report"]) == 0
+    said = capsys.readouterr().out
+    assert "read 2 times" in said
+    for word in ("precision", "false-positive rate", "Ankle boot", "true \\ predicted", "bins"):
+        assert word in said
+    assert main(["evaluate", str(model), "--no-report", "--json"]) == 0
+    reading = json.loads(capsys.readouterr().out)
+    assert reading["readings"] == 3
+    assert len(reading["details"]["classes"]) == 10
+    assert not (model / "report.html").exists()
+
+
+def test_a_name_with_markup_is_only_text(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "<b>&amp; models"
+    model.rename(folder)
+    assert main(["evaluate", str(folder)]) == 0
+    assert "<b>&amp;" not in (folder / "report.html").read_text()
+
+
+def test_another_data_set_is_refused(model: Path, small_data: Path, refused: Refused) -> None:
+    refused(main, ["evaluate", str(model), "--data-dir", str(small_data)], "another data set")

@@ -1,0 +1,147 @@
+"""Repeatable runs: the same seed, the same curve, with or without a break, for every family."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fmnist_models.compute.precision import Precision
+from fmnist_models.config.base import ModelConfig
+from fmnist_models.config.optimizers import AdamWConfig, SgdConfig
+from fmnist_models.config.registry import FAMILIES, get_family
+from fmnist_models.config.training import LrScheduleConfig
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.data.dataset import Dataset
+from fmnist_models.training.metrics import EpochMetrics
+from fmnist_models.training.trainer import Trainer
+
+MakeConfig = Callable[..., TrialConfig]
+EVERY = [(name, p) for name in FAMILIES for p in ("fp32", "bf16")]
+every = pytest.mark.parametrize(("name", "precision"), EVERY)
+
+
+@pytest.fixture(scope="module")
+def fewer(few: Dataset) -> Dataset:
+    """200 images to train, 100 to validate."""
+    return replace(
+        few,
+        train=few.train.subset(torch.arange(200)),
+        validation=few.validation.subset(torch.arange(100)),
+    )
+
+
+def with_dropout(name: str) -> ModelConfig:
+    """The family's example, with dropout where it has any."""
+    family = get_family(name)
+    fields = family.config.model_fields
+    change = {"dropout": 0.3} if "dropout" in fields else {}
+    return family.config.model_validate({**family.example.model_dump(), **change})
+
+
+def curve(run: Trainer) -> list[dict[str, Any]]:
+    return [figures(metrics) for metrics in run.epochs()]
+
+
+def figures(metrics: EpochMetrics) -> dict[str, Any]:
+    """What must repeat exactly: all but times and memory."""
+    return metrics.model_dump(exclude={"seconds", "images_per_second", "peak_memory_bytes"})
+
+
+def weights(run: Trainer) -> Mapping[str, Tensor]:
+    both = {"model": run.model, "average": run.averaged_model}
+    return {f"{k}.{n}": t for k, m in both.items() for n, t in m.state_dict().items()}
+
+
+def assert_equal_weights(first: Trainer, second: Trainer) -> None:
+    ours, theirs = weights(first), weights(second)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def saved_and_loaded(state: dict[str, Any]) -> dict[str, Any]:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    loaded: dict[str, Any] = torch.load(file, weights_only=True)
+    return loaded
+
+
+@every
+def test_the_same_seed_gives_the_same_run_and_a_break_changes_nothing(
+    fewer: Dataset, everything_on: MakeConfig, name: str, precision: Precision
+) -> None:
+    config = everything_on(model=with_dropout(name))
+    unbroken = Trainer(config, fewer, device="cpu", precision=precision)
+    expected = curve(unbroken)
+
+    broken = Trainer(config, fewer, device="cpu", precision=precision)
+    first = figures(broken.run_epoch())
+    assert first == expected[0]
+    state = saved_and_loaded(broken.state_dict())
+    torch.rand(3)  # the state of the global generator must not matter
+
+    resumed = Trainer(config, fewer, device="cpu", precision=precision)
+    resumed.load_state_dict(state)
+    assert resumed.epoch == 1
+    assert curve(resumed) == expected[1:]
+    assert_equal_weights(resumed, unbroken)
+
+
+def test_adamw_goes_on_after_a_break_too(fewer: Dataset, everything_on: MakeConfig) -> None:
+    config = everything_on(optimizer=AdamWConfig(lr=1e-3), epochs=2)
+    unbroken, broken, resumed = (
+        Trainer(config, fewer, device="cpu", precision="fp32") for _ in range(3)
+    )
+    expected = curve(unbroken)
+    broken.run_epoch()
+    resumed.load_state_dict(saved_and_loaded(broken.state_dict()))
+    assert curve(resumed) == expected[1:]
+    assert_equal_weights(resumed, unbroken)
+
+
+def test_a_checkpoint_on_disk_is_not_changed_by_going_on(
+    fewer: Dataset, everything_on: MakeConfig
+) -> None:
+    run = Trainer(everything_on(), fewer, device="cpu", precision="fp32")
+    run.run_epoch()
+    state = saved_and_loaded(run.state_dict())
+    expected = curve(run)
+    run.load_state_dict(state)
+    assert run.epoch == 1
+    assert curve(run) == expected
+
+
+def test_another_seed_gives_another_start_and_other_draws(
+    fewer: Dataset, everything_on: MakeConfig
+) -> None:
+    runs = [
+        Trainer(everything_on(seed=seed), fewer, device="cpu", precision="fp32") for seed in (1, 2)
+    ]
+    starts = [weights(run)["model.head.weight"].clone() for run in runs]
+    assert not torch.equal(*starts)
+    # From equal weights, so that what differs is what was drawn.
+    runs[1].load_state_dict(saved_and_loaded(runs[0].state_dict()))
+    assert figures(runs[0].run_epoch()) != figures(runs[1].run_epoch())
+
+
+def test_every_epoch_draws_anew(fewer: Dataset, everything_on: MakeConfig) -> None:
+    # The weights stand still, so that only the draws can change the loss.
+    config = everything_on(optimizer=SgdConfig(lr=1e-12), lr_schedule=LrScheduleConfig(), epochs=9)
+    losses = [m.train_loss for m in Trainer(config, fewer, device="cpu", precision="fp32").epochs()]
+    assert len({round(loss, 4) for loss in losses}) > 7
+
+
+def test_the_draws_of_training_do_not_depend_on_the_global_generator(
+    fewer: Dataset, everything_on: MakeConfig
+) -> None:
+    torch.manual_seed(1)
+    first = Trainer(everything_on(epochs=1), fewer, device="cpu", precision="fp32")
+    torch.manual_seed(2)
+    second = Trainer(everything_on(epochs=1), fewer, device="cpu", precision="fp32")
+    assert curve(first) == curve(second)

@@ -1,0 +1,109 @@
+"""The whole program as its user runs it: real Ray, real training, real signals."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+import run_search
+from fmnist_models.config.files import parse_config
+from storage import open_database
+from tests.search.checker import check_no_repeats, check_study
+from tests.search.programs import (
+    AGENTS,
+    OPTIONS,
+    assert_nothing_runs,
+    finish,
+    start,
+    wait_for,
+)
+
+STUDY = "quick"
+
+
+def check(folder: Path, trials: int | None = None, *, ended: bool = True) -> int:
+    """Check the study in `folder`; how many of its trials are finished."""
+    assert_nothing_runs(folder)
+    with open_database(f"sqlite:///{folder}/fmnist_search.db", create=False) as database:
+        found = check_study(database, STUDY, trials)
+        assert not ended or all(launch.ended_at for launch in database.launches(STUDY))
+    check_no_repeats(found)
+    return sum(t.state.name in ("COMPLETE", "PRUNED") for t in found)
+
+
+def interrupt_in_the_middle(folder: Path, kind: signal.Signals, *options: str) -> None:
+    """Signal a search twice at once, as soon as an epoch is trained; it ends in order."""
+    search = start(folder, *options)
+    wait_for(search, "epoch 1/2")
+    search.send_signal(kind)
+    search.send_signal(kind)
+    began = time.monotonic()
+    _, err = finish(search, 128 + kind)
+    assert time.monotonic() - began < 10
+    assert err.splitlines()[-1] == f"run_search.py: {kind.name}: stopped, everything is saved"
+    check(folder)
+
+
+def outcomes(folder: Path) -> list[str | None]:
+    with open_database(f"sqlite:///{folder}/fmnist_search.db") as database:
+        return [launch.outcome for launch in database.launches(STUDY)]
+
+
+@pytest.mark.timeout(240)
+def test_interrupted_then_finished_then_on_to_more_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = ["--train-samples", "2000", "--trials"]
+    interrupt_in_the_middle(tmp_path, signal.SIGINT, *part, "4", "--concurrency", "1")
+    out, err = finish(start(tmp_path, *part, "4", "--concurrency", "2"), 0)
+    check(tmp_path, 4)
+    check_conclusion(tmp_path, out)
+    assert "2,000 images to train, 10,000 to validate" in err
+    assert "after epoch 2: all epochs done" in err
+
+    finish(start(tmp_path, *part, "6", "--concurrency", "1"), 0)
+    check(tmp_path, 6)
+    monkeypatch.chdir(tmp_path)
+    assert run_search.main([*OPTIONS, *part, "6"]) == 0
+    assert "6 finished trials: nothing to do" in capsys.readouterr().err
+    check(tmp_path, 6)
+    assert outcomes(tmp_path) == ["interrupted", "done", "done"]
+    left = {path.name for path in tmp_path.iterdir()} - {"fmnist_search.db.checkpoints"}
+    assert left == {"fmnist_search.db", "quick.best.json"}
+
+
+def check_conclusion(folder: Path, out: str) -> None:
+    """Check the summary in the last line of stdout and the file that it names."""
+    summary = json.loads(out.splitlines()[-1])
+    assert summary["trials"]["COMPLETE"] + summary["trials"]["PRUNED"] == 4
+    assert summary["best"]["validation_accuracy"] > 0.3, "it has really learnt"
+    exported = (folder / summary["exported"]).read_text()
+    assert json.loads(exported)["trial"] == summary["best"]["number"]
+    assert parse_config(exported).model_dump(mode="json") == summary["best"]["config"]
+
+
+@pytest.mark.timeout(240)
+def test_terminated_and_then_out_of_time(tmp_path: Path, small_data: Path) -> None:
+    options = ["--data-dir", str(small_data), "--trials", "2000", "--concurrency", "1"]
+    interrupt_in_the_middle(tmp_path, signal.SIGTERM, *options)
+    before = check(tmp_path)
+    finish(start(tmp_path, *options, "--time-budget", "40s"), 0)
+    assert before < check(tmp_path) < 2000
+    assert outcomes(tmp_path) == ["interrupted", "time budget spent"]
+
+
+@pytest.mark.timeout(240)
+def test_killed_and_started_again(tmp_path: Path, small_data: Path) -> None:
+    options = ["--data-dir", str(small_data), "--trials", "4", "--concurrency", "2"]
+    search = start(tmp_path, *options)
+    wait_for(search, "epoch 1/2")
+    search.kill()
+    search.communicate()
+    assert_nothing_runs(tmp_path, apart_from=AGENTS)
+    _, err = finish(start(tmp_path, *options), 0)
+    assert "left running by a driver that died" in err
+    assert_nothing_runs(tmp_path, seconds=70)
+    check(tmp_path, 4, ended=False)
+    assert outcomes(tmp_path) == [None, "done"]

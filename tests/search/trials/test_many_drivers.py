@@ -1,0 +1,269 @@
+"""Several drivers search one study: one total, one rung table, and the living look after the dead.
+
+Each driver is a process of its own.
+"""
+
+import os
+import signal
+import time
+from datetime import UTC, datetime, timedelta, tzinfo
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+
+import pytest
+
+from search.settings import make_settings
+from search.trials.driver_leases import DIED, Watch, host_name
+from search.trials.live_trial import Tolerance
+from search.trials.study import launch_sampler, open_study
+from storage import Database, LaunchStart, open_database
+from tests.search.checker import check_no_repeats, check_study
+from tests.search.loop import (
+    EPOCHS,
+    IDENTITY,
+    STUDY,
+    acknowledged,
+    drive,
+    open_session,
+    start_driver,
+)
+
+QUICK_LEASE = 2.4
+"""Seconds: a heartbeat every fifth of a second."""
+
+
+def join(*drivers: ForkProcess) -> None:
+    for driver in drivers:
+        driver.join()
+    assert [driver.exitcode for driver in drivers] == [0] * len(drivers)
+
+
+def check_shared(url: str, trials: int, drivers: int, folder: Path, scheduler: str) -> None:
+    options = {"scheduler": scheduler, "company": drivers}
+    join(*(start_driver(url, trials, folder, **options) for _ in range(drivers)))
+    with open_database(url) as database:
+        found = check_study(database, STUDY, trials, acknowledged=acknowledged(folder))
+        check_no_repeats(found)
+        assert len(found) == trials, "nothing failed, and nothing was begun beyond the total"
+        launches = database.launches(STUDY)
+        assert [launch.outcome for launch in launches] == ["done"] * drivers
+        by = {record.launch_id for record in database.trial_records(STUDY).values()}
+        assert by == {launch.id for launch in launches}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("scheduler", ["asha", "quota", "median"])
+def test_two_drivers_on_one_sqlite_file(url: str, tmp_path: Path, scheduler: str) -> None:
+    check_shared(url, 16, 2, tmp_path / "search", scheduler)
+
+
+@pytest.mark.timeout(120)
+def test_four_drivers_on_one_postgresql(postgresql_url: str, tmp_path: Path) -> None:
+    check_shared(postgresql_url, 20, 4, tmp_path / "search", "asha")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("scheduler", ["asha", "quota", "hyperband", "median", "fifo"])
+def test_eight_drivers(either_url: str, tmp_path: Path, scheduler: str) -> None:
+    check_shared(either_url, 160, 8, tmp_path / "search", scheduler)
+
+
+def test_two_launches_in_turns_never_go_beyond_the_total(database: Database) -> None:
+    one, other = open_session(database, 3), open_session(database, 3)
+    started = [session.next_trial() for session in (one, other, one)]
+    assert all(started)
+    assert [session.next_trial() for session in (one, other)] == [None, None]
+    one.close("done")
+    # Two were given up, queued again, and are the other's to take now.
+    other._full_until = 0.0
+    drive(other)
+    other.close("done")
+    assert len(check_study(database, STUDY)) >= 3
+
+
+def test_the_rungs_of_both_are_the_same(database: Database) -> None:
+    one, other = open_session(database, 20), open_session(database, 20)
+    for turn in range(12):
+        session = (one, other)[turn % 2]
+        drive(session, at_once=1, epochs=3)
+    for session in (one, other):
+        session._recorder.rungs.refresh()
+    assert one.scheduler.rungs == other.scheduler.rungs
+    assert len(one.scheduler.rungs[1]) >= 6
+    one.close("done")
+    other.close("done")
+    check_study(database, STUDY)
+
+
+def test_no_two_launches_have_equal_seeds(database: Database) -> None:
+    sessions = [open_session(database, 9, sampler="random") for _ in range(3)]
+    drawn = {launch_sampler(database, STUDY, s.launch_id)._rng.rng.random() for s in sessions}
+    assert len(drawn) == 3
+    for session in sessions:
+        session.close("done")
+
+
+@pytest.mark.timeout(120)
+def test_living_drivers_go_on_with_a_dead_ones_trials(either_url: str, tmp_path: Path) -> None:
+    quick, folder = Tolerance(lease_seconds=QUICK_LEASE), tmp_path / "search"
+    drivers = [
+        start_driver(either_url, 16, folder, tolerance=quick, pause_seconds=0.03) for _ in range(2)
+    ]
+    while len(acknowledged(folder)) < 12:
+        time.sleep(0.01)
+    drivers[0].kill()
+    join(drivers[1])
+    with open_database(either_url) as database:
+        found = check_study(database, STUDY, 16, acknowledged=acknowledged(folder))
+        check_no_repeats(found)
+        assert sorted(str(n.outcome) for n in database.launches(STUDY)) == ["None", "done"]
+        reasons = [r.reason for r in database.trial_records(STUDY).values()]
+    assert reasons.count(DIED) >= 1
+
+
+@pytest.mark.timeout(120)
+def test_a_driver_stopped_beyond_its_lease_drops_its_results_and_lives(
+    either_url: str, tmp_path: Path
+) -> None:
+    quick, folder = Tolerance(lease_seconds=QUICK_LEASE), tmp_path / "search"
+    options = {"tolerance": quick, "pause_seconds": 0.05}
+    stopped = start_driver(either_url, 16, folder, stop_after=8, **options)
+    while not is_stopped(stopped):
+        time.sleep(0.01)
+    other = start_driver(either_url, 16, folder, **options)
+    try:
+        with open_database(either_url, create=False) as database:
+            while not [r for r in database.trial_records(STUDY).values() if r.reason == DIED]:
+                time.sleep(0.05)
+    finally:
+        os.kill(int(stopped.pid or 0), signal.SIGCONT)
+    join(stopped, other)
+    with open_database(either_url) as database:
+        found = check_study(database, STUDY, 16, acknowledged=acknowledged(folder))
+        check_no_repeats(found)
+        assert [launch.outcome for launch in database.launches(STUDY)] == ["done", "done"]
+        reasons = [r.reason for r in database.trial_records(STUDY).values()]
+    assert reasons.count(DIED) >= 2
+
+
+def is_stopped(driver: ForkProcess) -> bool:
+    return Path(f"/proc/{driver.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def elsewhere(database: Database) -> int:
+    """Start a launch on another machine, of which only heartbeats can be seen."""
+    start = LaunchStart(
+        study_name=STUDY, settings={}, environment={}, host="elsewhere", pid=1, process_started=1.0
+    )
+    return database.start_launch(start)
+
+
+def look_for(watch: Watch, seconds: float) -> set[int]:
+    """Look as often as a driver does; whom it sees at the end."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        watch.living()
+        time.sleep(watch.heartbeat_seconds)
+    return watch.living()
+
+
+def test_a_driver_elsewhere_is_dead_after_its_lease(either_database: Database) -> None:
+    watch, launch = Watch(either_database, STUDY, lease_seconds=1.2), elsewhere(either_database)
+    assert watch.living() == {launch}
+    for _ in range(4):
+        either_database.heartbeat(launch)
+        assert look_for(watch, 0.4) == {launch}
+    assert look_for(watch, 1.5) == set()
+    either_database.heartbeat(launch)
+    assert watch.living() == {launch}
+    either_database.end_launch(launch, "done")
+    assert watch.living() == set()
+
+
+def test_who_looked_away_judges_nobody(either_database: Database) -> None:
+    watch, launch = Watch(either_database, STUDY, lease_seconds=0.6), elsewhere(either_database)
+    assert watch.living() == {launch}
+    time.sleep(0.8)  # asleep, or without a database, as the other one may have been
+    assert watch.living() == {launch}
+    assert look_for(watch, 0.7) == set()
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_is_set_makes_nobody_dead(
+    database: Database, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Wrong":
+            return super().now(UTC) + timedelta(hours=hours)
+
+    watch, launch = Watch(database, STUDY, lease_seconds=1.2), elsewhere(database)
+    assert watch.living() == {launch}
+    monkeypatch.setattr("storage.records.datetime", Wrong)  # SQLite's clock is the machine's
+    assert watch.living() == {launch}
+    database.heartbeat(launch)
+    assert look_for(watch, 0.2) == {launch}
+    assert look_for(watch, 2.0) == set(), "and the dead are still found"
+
+
+def test_a_drivers_own_clock_has_no_say_on_postgresql(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Wrong":
+            return super().now(UTC) + timedelta(hours=1)
+
+    monkeypatch.setattr("storage.records.datetime", Wrong)
+    with open_database(postgresql_url) as database:
+        launch = elsewhere(database)
+        (kept,) = database.launches(STUDY)
+        assert abs(datetime.now(UTC) - kept.heartbeat_at) < timedelta(minutes=1)
+        assert Watch(database, STUDY).living() == {launch}
+
+
+def test_a_host_is_itself_until_it_starts_again() -> None:
+    assert host_name() == host_name()
+    assert os.uname().nodename in host_name()
+
+
+def test_a_trial_whose_reservation_was_not_heard_of_is_given_up(database: Database) -> None:
+    session = open_session(database, 3, tolerance=Tolerance(lease_seconds=0.12))
+    lost = session._slots.reserve()
+    assert lost is not None
+    time.sleep(0.05)
+    session.heartbeat()
+    assert database.trial_record(STUDY, lost.number).reason == DIED
+    drive(session)
+    session.close("done")
+    check_study(database, STUDY, 3)
+
+
+def test_polling_like_a_dashboard_disturbs_no_write(url: str, tmp_path: Path) -> None:
+    check_polled(url, tmp_path, seconds=3.0)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_polling_for_a_minute_disturbs_no_write(url: str, tmp_path: Path) -> None:
+    check_polled(url, tmp_path, seconds=60.0)
+
+
+def check_polled(url: str, tmp_path: Path, seconds: float) -> None:
+    """Read all trials five times a second while a driver writes."""
+    with open_database(url) as database:
+        settings = make_settings(space="quick", trials=10**4, study=STUDY)
+        study = open_study(database, settings, {**IDENTITY, "epochs": EPOCHS})
+        folder = tmp_path / "search"
+        # Without patience: one failed write ends it.
+        driver = start_driver(url, 10**4, folder, tolerance=Tolerance(outage_seconds=0.0))
+        end, seen = time.monotonic() + seconds, 0
+        while time.monotonic() < end:
+            seen = len(database.optuna_storage.get_all_trials(study._study_id))
+            database.optuna_storage.get_all_studies()
+            time.sleep(0.2)
+        assert driver.is_alive()
+        assert seen > 5
+        os.kill(int(driver.pid or 0), signal.SIGKILL)
+        driver.join()

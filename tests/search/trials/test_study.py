@@ -1,0 +1,157 @@
+"""Opening a study: new, gone on with, refused; and putting right what the dead left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search.cli.commands import load_study
+from search.errors import UsageError
+from search.settings import make_settings
+from search.trials.driver_leases import host_name, process_started, reap
+from search.trials.study import enqueue_points, open_study
+from spaces import SpaceContext, get_space
+from storage import Database, LaunchStart
+from tests.search.checker import check_no_repeats, check_study
+from tests.search.loop import EPOCHS, IDENTITY, STUDY, drive, open_session, search
+
+SETTINGS = make_settings(space="quick", trials=4, study=STUDY)
+
+
+def test_a_study_with_other_settings_is_refused_and_the_difference_shown(
+    database: Database,
+) -> None:
+    search(database, 2)
+    with pytest.raises(UsageError) as error:
+        open_study(database, SETTINGS, {**IDENTITY, "space": "wrn", "epochs": 27})
+    assert "space is 'quick' there and 'wrn' here" in str(error.value)
+    assert "epochs is 9 there and 27 here" in str(error.value)
+    assert "--study" in str(error.value)
+    assert database.study_identity(STUDY) == IDENTITY
+
+
+def test_a_plain_optuna_study_of_the_name_is_refused(database: Database) -> None:
+    optuna.create_study(study_name=STUDY, storage=database.optuna_storage)
+    with pytest.raises(UsageError, match="was not made by fmnist-search; choose another --study"):
+        open_study(database, SETTINGS, IDENTITY)
+    assert database.study_names() == []
+
+
+def test_a_study_that_was_deleted_is_started_anew(database: Database) -> None:
+    search(database, 3)
+    optuna.delete_study(study_name=STUDY, storage=database.optuna_storage)
+    with pytest.raises(UsageError, match="was deleted"):
+        load_study(database, STUDY)
+    session = open_session(database, 2, epochs=5)
+    drive(session)
+    session.close("done")
+    check_study(database, STUDY, 2)
+    assert database.study_identity(STUDY)["epochs"] == 5
+    assert len(database.launches(STUDY)) == 1
+
+
+def test_a_new_study_says_what_it_maximises(database: Database) -> None:
+    study = open_study(database, SETTINGS, IDENTITY)
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert study.metric_names == ["validation accuracy"]
+
+
+@pytest.mark.parametrize("sampler", ["curves", "tpe", "random", "qmc", "cmaes"])
+def test_a_restarted_sampler_does_not_replay_its_parameters(
+    database: Database, sampler: str
+) -> None:
+    for total in (4, 8):
+        session = open_session(database, total, sampler=sampler)
+        drive(session)
+        session.close("done")
+    trials = check_study(database, STUDY, 8)
+    check_no_repeats(trials)
+    drawn = [t.params["quick.warmup"] for t in trials[2:]]
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_points_are_queued_once_and_only_where_affordable(database: Database) -> None:
+    study, space = open_study(database, SETTINGS, IDENTITY), get_space("quick")
+    narrow = SpaceContext(EPOCHS, affordable=lambda model: model.width < 32)
+    assert enqueue_points(database, study, space, narrow) == (1, 1)
+    assert enqueue_points(database, study, space, narrow) == (1, 1)
+    assert enqueue_points(database, study, space, SpaceContext(EPOCHS)) == (2, 0)
+    queued = [t.system_attrs["fixed_params"]["quick.width"] for t in study.get_trials()]
+    assert queued == [16, 32]
+
+
+def test_a_living_drivers_trials_are_left_alone(database: Database) -> None:
+    session = open_session(database, 4)
+    drive(session, epochs=2)
+    running = [live.number for live in session.view().running]
+    assert running
+    assert reap(database, session.study) == []
+    session.close("done")
+    assert reap(database, session.study) == []
+
+
+def test_a_running_trial_of_nobody_is_given_up(database: Database) -> None:
+    session = open_session(database, 4)
+    asked = session.study.ask().number
+    assert reap(database, session.study) == [asked]
+    session.close("done")
+
+
+def _launch(database: Database, **changes: object) -> int:
+
+    values = {
+        "study_name": STUDY,
+        "settings": {},
+        "environment": {"validation_images": 10_000},
+        "host": host_name(),
+        "pid": os.getpid(),
+        "process_started": process_started(os.getpid()),
+    }
+    return database.start_launch(LaunchStart(**{**values, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "dead"),
+    [
+        ({}, False),
+        ({"process_started": 1.0}, True),  # the process id was used again
+        ({"pid": 2**22 + 1}, True),
+        ({"host": "elsewhere", "pid": 2**22 + 1}, False),  # by its heartbeat, which is fresh
+    ],
+)
+def test_who_is_dead(database: Database, changes: dict[str, object], dead: bool) -> None:
+    study = open_study(database, SETTINGS, IDENTITY)
+    launch = _launch(database, **changes)
+    database.add_trial(STUDY, study.ask().number, launch, {})
+    assert reap(database, study) == ([0] if dead else [])
+
+
+def test_a_killed_driver_that_nobody_collects_is_dead(database: Database) -> None:
+    zombie = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = process_started(zombie.pid)
+    study = open_study(database, SETTINGS, IDENTITY)
+    launch = _launch(database, pid=zombie.pid, process_started=started)
+    database.add_trial(STUDY, study.ask().number, launch, {})
+    assert reap(database, study) == []
+    zombie.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    assert reap(database, study) == [0]
+    zombie.communicate()
+
+
+def test_a_driver_that_died_while_asking_loses_no_known_good_point(database: Database) -> None:
+    study = open_study(database, SETTINGS, IDENTITY)
+    point = dict(get_space("quick").points["quick-2-16"])
+    study.enqueue_trial(point)
+    asked = study.ask()
+    asked.suggest_categorical("quick.batch_norm", [True, False])
+    assert reap(database, study) == [asked.number]
+    assert study.trials[0].state == TrialState.FAIL
+    retry = study.trials[1]
+    assert retry.system_attrs["fixed_params"] == point
+    assert retry.user_attrs["retry_of"] == 0
+    assert database.trial_record(STUDY, 0).reason.startswith("the driver died")
