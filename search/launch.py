@@ -32,13 +32,19 @@ from search.signals import Signals
 from search.trials.driver_leases import reap
 from search.trials.live_trial import Tolerance
 from search.trials.session import SearchSession
-from search.trials.study import enqueue_points, finished, open_study, start_launch, study_identity
+from search.trials.study import (
+    enqueue_points,
+    finished_trials,
+    open_study,
+    start_launch,
+    study_identity,
+)
 from search.trials.supervisor import Control
 from search.workers.checkpoints import CheckpointStore
 from search.workers.messages import WorkerSettings
 from search.workspace import checkpoint_folder, places_written, space_check
 from spaces import Space, SpaceContext, get_space
-from storage import Database, mask_url, open_database
+from storage import StudyStore, mask_url, open_database
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,7 @@ class Launch:
     dataset: Dataset
     site: Site
     checkpoints: Path
-    database: Database
-    study: optuna.Study
+    store: StudyStore
     console: Console
     started: float
 
@@ -103,10 +108,10 @@ def _search(settings: SearchSettings, signals: Signals, as_json: bool) -> None:
         plan = make_plan(settings, space, device=site.device, nodes=site.nodes)
         with open_database(settings.storage, least_free_bytes=settings.min_free_bytes) as database:
             identity = study_identity(settings, space, plan, source.digest)
-            study = open_study(database, settings, identity)
+            store = open_study(database, settings, identity)
             launch = Launch(
                 *(settings, plan, space, source, dataset, site, checkpoints),
-                *(database, study, console, started),
+                *(store, console, started),
             )
             session = _run(launch, signals)
             summary = _conclude(launch, as_json)
@@ -122,11 +127,11 @@ def _search(settings: SearchSettings, signals: Signals, as_json: bool) -> None:
 
 def _run(launch: Launch, signals: Signals) -> SearchSession | None:
     """Bring the study to its total, as far as time and signals let; None if it was there before."""
-    for number in reap(launch.database, launch.study):
+    for number in reap(launch.store):
         launch.say(f"trial {number} was left running by a driver that died: queued again")
-    before = len(finished(launch.study.get_trials(deepcopy=False)))
+    before = finished_trials(launch.store.counts())
     if before >= launch.settings.trials:
-        launch.say(f"study {launch.study.study_name} has {before} finished trials: nothing to do")
+        launch.say(f"study {launch.store.name} has {before} finished trials: nothing to do")
         return None
     found = launch.site.measure(launch.space, launch.plan, launch.dataset)
     plan = _plan_again(launch, found)
@@ -136,12 +141,12 @@ def _run(launch: Launch, signals: Signals) -> SearchSession | None:
         len(launch.dataset.validation),
     )
     _say_of_precision(launch, found)
-    launch_id = start_launch(launch.database, launch.settings, about)
+    launch_id = start_launch(launch.store, launch.settings, about)
     try:
         context = allowed(found.machine, plan, launch.settings.seed)
         clock = _announce(launch, found, context, before)
     except BaseException:
-        launch.database.end_launch(launch_id, "ended before its first trial")
+        launch.store.launches.end(launch_id, "ended before its first trial")
         raise
     return _run_session(launch, launch_id, signals, found.machine, context, clock)
 
@@ -161,7 +166,7 @@ def _say_of_precision(launch: Launch, found: Findings) -> None:
     Each launch takes the faster one where it runs; the database and an export name it.
     """
     here = found.machine.precision
-    launches = launch.database.launches(launch.study.study_name)
+    launches = launch.store.launches.all()
     there = {str(past.environment.get("precision")) for past in launches} - {here}
     if there:
         launch.say(f"this launch trains in {here}, an earlier one of the study in {there.pop()}")
@@ -169,7 +174,7 @@ def _say_of_precision(launch: Launch, found: Findings) -> None:
 
 def _announce(launch: Launch, found: Findings, context: SpaceContext, before: int) -> Clock:
     """Queue the known-good points; say on what the search will run, how, and how long."""
-    points, left_out = enqueue_points(launch.database, launch.study, launch.space, context)
+    points, left_out = enqueue_points(launch.store, launch.space, context)
     forecast = make_forecast(
         launch.settings,
         launch.plan,
@@ -211,7 +216,7 @@ def _run_session(
         trials=settings.trials,
     )
     session = SearchSession(
-        *(launch.study, launch.database, launch_id, launch.space, context, scheduler),
+        *(launch.store, launch_id, launch.space, context, scheduler),
         *(settings.trials, _tolerance(launch, signals)),
     )
     display = Display(session, clock, launch.console)
@@ -228,7 +233,7 @@ def _run_session(
             outcome = _outcome(session, signals)
         finally:
             session.close(outcome)
-    if session.is_done and not launch.database.open_launches(settings.study):
+    if session.is_done and not launch.store.launches.open():
         CheckpointStore(launch.checkpoints).tidy()
     return session
 
@@ -281,11 +286,11 @@ def _worker_settings(launch: Launch, machine: Machine) -> WorkerSettings:
 
 def _conclude(launch: Launch, as_json: bool) -> Summary:
     """Export the best configuration; print the summary and what to type next."""
-    summary = summarize(launch.database, launch.study)
+    summary = summarize(launch.store)
     seconds = time.monotonic() - launch.started
     path, lines = None, [*summary_lines(summary), f"Took {duration(seconds)}."]
     if summary.best:
-        path, refused = export_beside(launch.database, launch.study, summary)
+        path, refused = export_beside(launch.store, summary)
         lines.append(f"Exported: {path}" if path else f"Not exported: {refused}")
     print("\n".join([*lines, *_next_commands(launch.settings, path)]))
     if as_json:

@@ -3,33 +3,30 @@
 from storage.database import Database, open_database
 from storage.error_translation import as_storage_error
 from storage.errors import StorageError, StorageRefused, StorageUnavailable
-from storage.rows import (
-    DecisionRow,
-    EpochRow,
-    JsonObject,
-    Launch,
-    LaunchStart,
-    ReportedValue,
-    RunningTrial,
-    TrialRecord,
-)
+from storage.launches import Launches
+from storage.optuna_tables import queued_parameters, trial_id_of
+from storage.rows import DecisionRow, EpochRow, JsonObject, Launch, LaunchStart, TrialRecord
+from storage.study_store import RETRY_OF, StudyStore
 from storage.url import LEAST_FREE_BYTES, mask_url
 
 __all__ = [
     "LEAST_FREE_BYTES",
+    "RETRY_OF",
     "Database",
     "DecisionRow",
     "EpochRow",
     "JsonObject",
     "Launch",
     "LaunchStart",
-    "ReportedValue",
-    "RunningTrial",
+    "Launches",
     "StorageError",
     "StorageRefused",
     "StorageUnavailable",
+    "StudyStore",
     "TrialRecord",
     "as_storage_error",
     "mask_url",
     "open_database",
+    "queued_parameters",
+    "trial_id_of",
 ]

@@ -1,27 +1,24 @@
-"""One open database: Optuna's storage and our tables."""
+"""One open database: the studies in it, its locks, and Optuna's storage on it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from sqlalchemy import URL
+from pydantic import JsonValue
+from sqlalchemy import delete, select
 
-from storage.engine import exclusive, make_engine
+from storage import tables
+from storage.connections import Connections
 from storage.error_translation import storage_errors
+from storage.errors import StorageRefused
+from storage.rows import JsonObject
 from storage.schema import ensure_schema
-from storage.study_queries import StudyQueries
-from storage.url import (
-    LEAST_FREE_BYTES,
-    check_file,
-    check_space,
-    display_url,
-    parse_url,
-    sqlite_path,
-)
+from storage.study_store import StudyStore
+from storage.url import LEAST_FREE_BYTES, check_file, check_space, parse_url, sqlite_path
 
 if TYPE_CHECKING:
     from storage.optuna_storage import SearchRDBStorage
@@ -30,16 +27,16 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_SECONDS = 60.0
 
 
-class Database(StudyQueries):
+class Database:
     """The database of a search, made by open_database; close it, or use it as a context manager.
 
-    `url` is its URL for display, passwords masked; `path` its file, None for PostgreSQL. Safe to
-    use from several threads and processes at once; never pickled, because it knows the password.
+    `url` is its URL for display, passwords masked. Safe to use from several threads and processes
+    at once; never pickled, because it knows the password. What is asked of it raises
+    StorageUnavailable when it is locked for too long, its disk is full or its server is gone.
     """
 
-    def __init__(self, url: URL, busy_timeout_seconds: float) -> None:
-        super().__init__(make_engine(url, busy_timeout_seconds), display_url(url))
-        self.busy_timeout_seconds = busy_timeout_seconds
+    def __init__(self, connections: Connections) -> None:
+        self.connections, self.url = connections, connections.url
 
     def __enter__(self) -> Self:
         return self
@@ -56,14 +53,14 @@ class Database(StudyQueries):
     @property
     def path(self) -> Path | None:
         """The database's file, or None when it is PostgreSQL."""
-        return sqlite_path(self._engine.url)
+        return sqlite_path(self.connections.engine.url)
 
     def close(self) -> None:
         """Close all connections, those of optuna_storage too."""
         if "optuna_storage" in self.__dict__:
             self.optuna_storage.remove_session()
             self.optuna_storage.engine.dispose()
-        self._engine.dispose()
+        self.connections.engine.dispose()
 
     @cached_property
     def optuna_storage(self) -> SearchRDBStorage:
@@ -74,44 +71,58 @@ class Database(StudyQueries):
         """
         from storage.optuna_storage import make_optuna_storage
 
+        connections = self.connections
         with storage_errors(self.url, opening=True), self.exclusive():
-            return make_optuna_storage(self._engine.url, self.busy_timeout_seconds)
+            return make_optuna_storage(connections.engine.url, connections.busy_timeout_seconds)
 
-    @contextmanager
-    def transaction(self, study_id: int, trial_id: int | None = None) -> Iterator[None]:
-        """Keep all that the block does, in Optuna's tables and in ours, together or not at all.
-
-        One process and thread at a time is in such a block of a study (Optuna's id), so that what
-        it reads still holds when it writes. With `trial_id` the block is about that trial alone and
-        waits only for others that are. On SQLite blocks wait for each other in any case. Reads see
-        what the block has written. Not re-entrant.
-
-        Raises StorageUnavailable, with nothing kept, when the database fails or the study is gone.
-        """
-        with (
-            storage_errors(self.url),
-            self.optuna_storage.joined(study_id, trial_id) as connection,
-        ):
-            self._local.joined = connection
-            try:
-                yield
-            finally:
-                self._local.joined = None
-
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Let one process and thread at a time, of all that use this database, into the block.
 
-        Not re-entrant; open_database and the first use of optuna_storage take it as well.
-
-        Raises StorageUnavailable when another one stays inside longer than the busy time-out.
+        Not re-entrant; open_database, the first use of optuna_storage and the start of a launch
+        take it as well.
         """
-        with storage_errors(self.url), exclusive(self._engine, self.busy_timeout_seconds):
-            yield
+        return self.connections.exclusive()
 
-    def _ensure_schema(self, create: bool) -> None:
-        with storage_errors(self.url, opening=True):
-            ensure_schema(self._engine, create=create, wait_seconds=self.busy_timeout_seconds)
+    def open_study(self, name: str) -> StudyStore:
+        """The study called `name`.
+
+        Raises StorageRefused when no search made it, or when its trials were deleted (on
+        optuna-dashboard, say).
+        """
+        identity = self.study_identity(name)
+        if identity is None:
+            there = ", ".join(self.study_names()) or "none"
+            raise StorageRefused(f"no study {name!r} in {self.url}; there: {there}")
+        try:
+            study_id = self.optuna_storage.get_study_id_from_name(name)
+        except KeyError:
+            raise StorageRefused(
+                f"study {name!r} in {self.url} was deleted; searching it again starts it anew"
+            ) from None
+        return StudyStore(name, study_id, identity, self.connections, self.optuna_storage)
+
+    def study_names(self) -> list[str]:
+        """The names of all studies remembered here, sorted."""
+        rows = self.connections.rows(select(tables.study.c.study_name))
+        return sorted(row["study_name"] for row in rows)  # not by the server's language
+
+    def study_identity(self, name: str) -> JsonObject | None:
+        """What remember_study kept, or None where there is no such study."""
+        query = select(tables.study.c.identity).where(tables.study.c.study_name == name)
+        with self.connections.transaction() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    def remember_study(self, name: str, identity: Mapping[str, JsonValue]) -> None:
+        """Keep the identity of a new study; of an existing one the old identity stays."""
+        values = {"study_name": name, "identity": dict(identity)}
+        clock = self.connections.clock()
+        self.connections.upsert(tables.study, {**values, "created_at": clock}, replace=())
+
+    def forget_study(self, name: str) -> None:
+        """Remove all that our tables hold of a study, in case Optuna's part was deleted."""
+        with self.connections.transaction() as connection:
+            for table in tables.metadata.sorted_tables:
+                connection.execute(delete(table).where(table.c.study_name == name))
 
 
 def open_database(
@@ -121,7 +132,7 @@ def open_database(
     busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
     least_free_bytes: int = LEAST_FREE_BYTES,
 ) -> Database:
-    """Give back the database at `url`, created or brought to the newest schema as needed.
+    """The database at `url`, created or brought to the newest schema as needed.
 
     `url` is sqlite:///FILE or postgresql://...; with `create` false nothing is ever created, for
     commands that only read. `busy_timeout_seconds` is how long each call waits for a lock;
@@ -136,9 +147,11 @@ def open_database(
         check_file(path)
         if create:
             check_space(path, least_free_bytes)
-    database = Database(parsed, busy_timeout_seconds)
+    database = Database(Connections(parsed, busy_timeout_seconds))
     try:
-        database._ensure_schema(create)
+        with storage_errors(database.url, opening=True):
+            engine = database.connections.engine
+            ensure_schema(engine, create=create, wait_seconds=busy_timeout_seconds)
     except BaseException:
         database.close()
         raise

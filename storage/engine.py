@@ -53,7 +53,7 @@ class _QuickConnection(_DurableConnection):
 def engine_options(
     url: URL, busy_timeout_seconds: float, *, durable: bool = False
 ) -> dict[str, Any]:
-    """Give back the keyword arguments of create_engine, for our engine and Optuna's alike.
+    """The keyword arguments of create_engine, for our engine and Optuna's alike.
 
     JSON columns refuse NaN, which PostgreSQL could not store.
     """
@@ -73,7 +73,7 @@ def engine_options(
 
 
 def make_engine(url: URL, busy_timeout_seconds: float) -> Engine:
-    """Give back our engine, which commits durably: heartbeats and configurations go through it."""
+    """Our engine, which commits durably: heartbeats and configurations go through it."""
     return create_engine(url, **engine_options(url, busy_timeout_seconds, durable=True))
 
 

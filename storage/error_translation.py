@@ -42,7 +42,7 @@ _UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.InternalError)
 def as_storage_error(
     error: BaseException, url: str, *, opening: bool = False
 ) -> StorageError | None:
-    """Give back the StorageError that says what `error` means, or None when it means a bug.
+    """The StorageError that says what `error` means, or None when it means a bug.
 
     `error` is whatever a call on the database raised, Optuna's StorageInternalError included;
     `url` names the database in the message (masked here). While `opening`, a file that cannot be

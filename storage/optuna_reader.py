@@ -14,37 +14,11 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import DateTime, Enum, TextClause, bindparam, text
+from sqlalchemy import TextClause
 from sqlalchemy.orm import Session
 
-_WHICH = "t.study_id = :study AND (t.trial_id > :after OR t.trial_id IN :ids)"
-_TRIALS = (
-    text(
-        "SELECT t.trial_id, t.number, t.state, t.datetime_start, t.datetime_complete"
-        f" FROM trials t WHERE {_WHICH} ORDER BY t.trial_id"
-    )
-    .bindparams(bindparam("ids", expanding=True))
-    .columns(state=Enum(TrialState), datetime_start=DateTime, datetime_complete=DateTime)
-)
+from storage import optuna_tables
 
-
-def _of_trials(columns: str, table: str, order: str) -> TextClause:
-    query = (
-        f"SELECT x.trial_id, {columns} FROM {table} x JOIN trials t ON t.trial_id = x.trial_id"
-        f" WHERE {_WHICH} ORDER BY x.{order}"
-    )
-    return text(query).bindparams(bindparam("ids", expanding=True))
-
-
-_PARAMETERS = _of_trials("param_name, param_value, distribution_json", "trial_params", "param_id")
-_VALUES = _of_trials("objective, value, value_type", "trial_values", "objective")
-_REPORTED = _of_trials(
-    "step, intermediate_value, intermediate_value_type",
-    "trial_intermediate_values",
-    "trial_intermediate_value_id",
-)
-_USER = _of_trials("key, value_json", "trial_user_attributes", "trial_user_attribute_id")
-_SYSTEM = _of_trials("key, value_json", "trial_system_attributes", "trial_system_attribute_id")
 _NOT_FINITE = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
 
 _distribution: Callable[[str], BaseDistribution] = lru_cache(maxsize=4096)(json_to_distribution)
@@ -64,9 +38,10 @@ def read_trials(
 
     # First of all, as PostgreSQL shows each statement what was committed before it: a trial that
     # is seen COMPLETE has its value, one that ends meanwhile is seen RUNNING.
-    found = session.execute(_TRIALS, which).all()
-    parameters, values, reported = rows(_PARAMETERS), rows(_VALUES), rows(_REPORTED)
-    user, system = rows(_USER), rows(_SYSTEM)
+    found = session.execute(optuna_tables.TRIALS, which).all()
+    parameters, values = rows(optuna_tables.PARAMETERS), rows(optuna_tables.VALUES)
+    reported = rows(optuna_tables.REPORTED)
+    user, system = rows(optuna_tables.USER_ATTRIBUTES), rows(optuna_tables.SYSTEM_ATTRIBUTES)
     trials = []
     for trial_id, number, state, start, complete in found:
         distributions = {name: _distribution(text) for name, _, text in parameters[trial_id]}
@@ -74,7 +49,7 @@ def read_trials(
             FrozenTrial(
                 trial_id=trial_id,
                 number=number,
-                state=state,
+                state=TrialState[state],
                 value=None,
                 values=[_number(value, kind) for _, value, kind in values[trial_id]] or None,
                 datetime_start=start,

@@ -1,4 +1,4 @@
-"""What goes into our tables and comes out of them: frozen rows that know no other keys.
+"""What goes into our tables and comes out of them, of one study: frozen, and no other keys.
 
 Times are UTC and aware; accuracies are fractions in [0, 1]; a diverged trial's figures may be NaN.
 """
@@ -24,7 +24,6 @@ class LaunchStart(_Row):
     with it, and the machine's start in `host`, a reused process id is told from the driver's own.
     """
 
-    study_name: str
     settings: JsonObject
     environment: JsonObject
     host: str
@@ -49,7 +48,6 @@ class TrialRecord(_Row):
     and `launch_id` None when only a reason was ever written.
     """
 
-    study_name: str
     number: int
     launch_id: int | None
     config: JsonObject
@@ -60,7 +58,6 @@ class TrialRecord(_Row):
 class EpochRow(_Row):
     """The figures of one epoch of a trial; `peak_memory_bytes` is the device's or the process's."""
 
-    study_name: str
     number: int
     launch_id: int
     epoch: int
@@ -81,7 +78,6 @@ class DecisionRow(_Row):
     database; what a caller gives is not used.
     """
 
-    study_name: str
     number: int
     launch_id: int
     epoch: int

@@ -15,13 +15,13 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, exc, inspect
 
 from storage.engine import exclusive
 from storage.errors import StorageRefused
+from storage.optuna_tables import OPTUNA_TABLES
 from storage.tables import SCHEMA_VERSION, VERSION_TABLE
 from storage.url import display_url, sqlite_path
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 _logger = logging.getLogger(__name__)
-_OPTUNA_TABLES = frozenset({"studies", "trials", "version_info"})
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _read_contents(connection: Connection) -> _Contents:
 
 @contextmanager
 def _read_only(path: Path) -> Iterator[Engine]:
-    """Give an engine that cannot change the file, and leave nothing beside it."""
+    """An engine that cannot change the file, and leaves nothing beside it."""
     uri = f"file:{quote(str(path))}?mode=ro"
     wal = Path(f"{path}-wal")
     was_at_rest = not wal.exists()
@@ -111,7 +111,7 @@ def _read_only(path: Path) -> Iterator[Engine]:
 def _refuse_unfit(engine: Engine, contents: _Contents, create: bool, migrations: Path) -> None:
     shown = display_url(engine.url)
     ours = VERSION_TABLE in contents.tables
-    optuna = contents.tables >= _OPTUNA_TABLES
+    optuna = contents.tables >= OPTUNA_TABLES
     if contents.tables and engine.dialect.name == "sqlite" and not ours and not optuna:
         raise StorageRefused(f"{shown} belongs to another program: name another file")
     if not create and not ours and not optuna:

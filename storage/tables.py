@@ -36,7 +36,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give back the time in UTC; a time without a zone is UTC already."""
+        """The time in UTC; a time without a zone is UTC already."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -49,11 +49,11 @@ class Figure(TypeDecorator[float]):
     cache_ok = True
 
     def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
-        """Give back None for NaN."""
+        """None for NaN."""
         return None if value is None or math.isnan(value) else value
 
     def process_result_value(self, value: float | None, dialect: Dialect) -> float:
-        """Give back NaN for NULL."""
+        """NaN for NULL."""
         return math.nan if value is None else value
 
 
@@ -64,7 +64,7 @@ class FreeText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Give back the text without NUL characters and lone surrogates."""
+        """The text without NUL characters and lone surrogates."""
         if value is None:
             return None
         return value.encode("utf-8", "replace").decode().replace("\0", "?")
@@ -146,3 +146,8 @@ decision = Table(
     Column("reason", FreeText, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
 )
+
+
+def columns_of(table: Table) -> list[Column[Any]]:
+    """The columns of a table but for the study's name, which whoever asks knows."""
+    return [column for column in table.columns if column.name != "study_name"]

@@ -15,40 +15,15 @@ from storage.errors import StorageRefused
 _FORMS = "use sqlite:///FILE.db or postgresql://USER@HOST/DATABASE"
 _POSTGRESQL_NAMES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _MOUNTS = Path("/proc/mounts")
-_NETWORK_FILE_SYSTEMS = frozenset(
-    {
-        "9p",
-        "afs",
-        "beegfs",
-        "blobfuse2",
-        "ceph",
-        "ceph-fuse",
-        "cifs",
-        "coda",
-        "davfs",
-        "drvfs",
-        "gcsfuse",
-        "glusterfs",
-        "gpfs",
-        "lustre",
-        "ncpfs",
-        "nfs",
-        "nfs4",
-        "orangefs",
-        "pvfs2",
-        "rclone",
-        "s3fs",
-        "smb2",
-        "smb3",
-        "smbfs",
-        "sshfs",
-    }
+_NETWORK_FILE_SYSTEMS = (
+    "9p afs beegfs blobfuse2 ceph ceph-fuse cifs coda davfs drvfs gcsfuse glusterfs"
+    " gpfs lustre ncpfs nfs nfs4 orangefs pvfs2 rclone s3fs smb2 smb3 smbfs sshfs"
 )
 LEAST_FREE_BYTES = 100_000_000
 
 
 def mask_url(text: str) -> str:
-    """Give back `text` with each password of a database URL in it replaced by `***`.
+    """`text` with each password of a database URL in it replaced by `***`.
 
     Works on text that is not a valid URL too, and masks `?password=`, which SQLAlchemy does not.
     """
@@ -58,12 +33,12 @@ def mask_url(text: str) -> str:
 
 
 def display_url(url: URL) -> str:
-    """Give back `url` as text that may be shown and logged: all passwords masked."""
+    """`url` as text that may be shown and logged: all passwords masked."""
     return mask_url(url.render_as_string(hide_password=True))
 
 
 def parse_url(text: str) -> URL:
-    """Give back the URL of a supported database in one normal form.
+    """The URL of a supported database in one normal form.
 
     SQLite paths become absolute with symbolic links followed, PostgreSQL is always reached with
     psycopg 3, and a password in the query moves to where SQLAlchemy masks it.
@@ -83,7 +58,7 @@ def parse_url(text: str) -> URL:
 
 
 def sqlite_path(url: URL) -> Path | None:
-    """Give back the database file of a parsed URL, or None when it is PostgreSQL."""
+    """The database file of a parsed URL, or None when it is PostgreSQL."""
     return Path(url.database or "") if url.drivername == "sqlite" else None
 
 
@@ -153,7 +128,7 @@ def _read_mounts() -> str:
 
 
 def _network_file_system(folder: Path, mounts: str) -> str | None:
-    """Give back the type of the network file system that `folder` lies on, or None."""
+    """The type of the network file system that `folder` lies on, or None."""
     point, kind = "", ""
     for line in mounts.splitlines():
         fields = line.split()
@@ -164,5 +139,6 @@ def _network_file_system(folder: Path, mounts: str) -> str | None:
         if len(candidate) >= len(point) and folder.is_relative_to(candidate):
             point, kind = candidate, fields[2]
     # A sandbox such as gVisor shows its own root, which is safe, as 9p.
-    network = kind.removeprefix("fuse.") in _NETWORK_FILE_SYSTEMS and (kind, point) != ("9p", "/")
-    return kind if network else None
+    if (kind, point) == ("9p", "/"):
+        return None
+    return kind if kind.removeprefix("fuse.") in _NETWORK_FILE_SYSTEMS.split() else None

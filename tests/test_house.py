@@ -249,3 +249,22 @@ def test_no_source_names(kind: str) -> None:
             if FORBIDDEN[kind].search(line) and path != Path(__file__)
         ]
     assert found == []
+
+
+INSIDE_OF_OPTUNA = re.compile(
+    r"\._(?:study_id|trial_id|cached_frozen_trial|storage|backend|get_trials|set_trial_param)\b"
+    r"|optuna\.\w+\._|\bfixed_params\b"
+    r"|\b(?:FROM|JOIN|INTO|UPDATE) (?:studies|trials|trial_\w+|study_\w+|version_info)\b"
+)
+MAY_KNOW_IT = ["search/samplers/", "storage/optuna_storage.py", "storage/optuna_tables.py"]
+
+
+def test_few_files_know_the_inside_of_optuna() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in ALL
+        if not str(path.relative_to(ROOT)).startswith(tuple(MAY_KNOW_IT))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if INSIDE_OF_OPTUNA.search(line)
+    ]
+    assert found == []

@@ -20,13 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from storage import Database, EpochRow, open_database
+from storage import EpochRow, StudyStore, open_database
 from tests.search.checker import check_no_repeats, check_study
 from tests.search.loop import STUDY as MADE_UP
 from tests.search.programs import AGENTS, assert_nothing_runs, finish, start, wait_for
@@ -83,11 +82,8 @@ class Search:
 
 def states(url: str, study: str = "quick") -> States:
     """How many trials of a study are in each state."""
-    import optuna
-
     with open_database(url, create=False) as database:
-        opened = optuna.load_study(study_name=study, storage=database.optuna_storage)
-        return dict(Counter(trial.state.name for trial in opened.get_trials()))
+        return database.open_study(study).counts()
 
 
 def concluded(
@@ -99,21 +95,20 @@ def concluded(
         check_no_repeats(found)
         repeated = {t.user_attrs["retry_of"] for t in found if "retry_of" in t.user_attrs}
         failed = {t.number for t in found if t.state.name == "FAIL"}
-        lost = epochs_lost(database, study)
+        lost = epochs_lost(database.open_study(study))
     return Outcome(what, before, states(url, study), len(failed - repeated), lost, remark)
 
 
-def epochs_lost(database: Database, study: str) -> int:
+def epochs_lost(store: StudyStore) -> int:
     """Epochs that were trained again by the trials that repeat others."""
     rows: dict[int, list[EpochRow]] = {}
-    for row in database.epochs(study):
+    for row in store.epochs():
         rows.setdefault(row.number, []).append(row)
     lost = 0
-    for number, record in database.trial_records(study).items():
-        if record.retry_of is not None:
-            kept = {(row.epoch, row.seconds) for row in rows.get(number, [])}
-            before = rows.get(record.retry_of, [])
-            lost += sum((row.epoch, row.seconds) not in kept for row in before)
+    for number, retried in store.retries().items():
+        kept = {(row.epoch, row.seconds) for row in rows.get(number, [])}
+        before = rows.get(retried, [])
+        lost += sum((row.epoch, row.seconds) not in kept for row in before)
     return lost
 
 

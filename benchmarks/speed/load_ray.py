@@ -44,7 +44,7 @@ def open_at_once(folder: Path) -> dict[str, Any]:
             found = pool.map(report_every_second, [url] * PROCESSES)
         with open_database(url) as database:
             check_study(database, STUDY, PROCESSES * OPEN_TRIALS)
-            kept = len(database.epochs(STUDY))
+            kept = len(database.open_study(STUDY).epochs())
     seconds = [latency for latencies in found for latency in latencies]
     return {
         "reports": len(seconds),

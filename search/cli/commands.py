@@ -16,13 +16,13 @@ from search.results.drivers import drivers_as_json, drivers_of
 from search.results.export_formats import format_of
 from search.results.fresh_seeds import evidence_lines, gather
 from search.results.summary import summarize, summary_lines
-from storage import Database, open_database
+from storage import Database, StorageRefused, StudyStore, open_database
 
 
 def status(storage: str, study: str | None, *, as_json: bool) -> int:
     """Print the summary of one study, or of all; exit status 0.
 
-    Raises UsageError for an unknown study, StorageRefused where there is no such database.
+    Raises StorageRefused for an unknown study, and where there is no such database.
     """
     with open_database(storage, create=False) as database:
         names = [study] if study else database.study_names()
@@ -31,12 +31,12 @@ def status(storage: str, study: str | None, *, as_json: bool) -> int:
         for name in names:
             try:
                 found = load_study(database, name)
-            except UsageError as error:
+            except StorageRefused as error:
                 if study:
                     raise
                 print(f"{name}: {error}", file=sys.stderr)
                 continue
-            summary, drivers = summarize(database, found), drivers_of(database, name)
+            summary, drivers = summarize(found), drivers_of(found.launches)
             if as_json:
                 about = {"drivers": drivers_as_json(drivers)}
                 print(json.dumps({**summary.model_dump(mode="json"), **about}))
@@ -71,12 +71,8 @@ def export(
         runs = path.with_name(f".{path.name}.runs")
         if seeds:
             make_folder(path.parent)
-            evidence = gather(
-                database, found, top=top, seeds=seeds, data_dir=data_dir, runs=runs, say=_say
-            )
-        summary = exporting.export(
-            database, found, path, force=force, evidence=evidence, form=chosen
-        )
+            evidence = gather(found, top=top, seeds=seeds, data_dir=data_dir, runs=runs, say=_say)
+        summary = exporting.export(found, path, force=force, evidence=evidence, form=chosen)
         runs.unlink(missing_ok=True)
     best = summary.best
     assert best is not None
@@ -100,21 +96,12 @@ def dashboard(storage: str, study: str | None, port: int, *, writable: bool) -> 
     from search.display.dashboard import serve
 
     with open_database(storage, create=False) as database:
-        page = f"dashboard/studies/{load_study(database, study)._study_id}" if study else ""
+        page = f"dashboard/studies/{load_study(database, study).study_id}" if study else ""
         serve(database, port, page=page, writable=writable)
     return 0
 
 
-def load_study(database: Database, name: str) -> optuna.Study:
-    """The Optuna study called `name`; raises UsageError with the known names when there is none."""
-    names = database.study_names()
-    if name not in names:
-        listed = ", ".join(names) or "none"
-        raise UsageError(f"no study {name!r} in {database.url}; there: {listed}")
+def load_study(database: Database, name: str) -> StudyStore:
+    """The study called `name`; raises StorageRefused where there is none."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        return optuna.load_study(study_name=name, storage=database.optuna_storage)
-    except KeyError:
-        raise UsageError(
-            f"study {name!r} in {database.url} was deleted; searching it again starts it anew"
-        ) from None
+    return database.open_study(name)

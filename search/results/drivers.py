@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from fmnist_models.config.base import Config
 from search.quantities import duration
 from search.trials.driver_leases import LEASE_SECONDS
-from storage import Database, Launch
+from storage import Launch, Launches
 
 
 class Driver(Config):
@@ -42,22 +42,18 @@ class Driver(Config):
         )
 
 
-def drivers_of(database: Database, study_name: str) -> list[Driver]:
+def drivers_of(launches: Launches) -> list[Driver]:
     """The drivers of a study that have not ended, the oldest first."""
-    return _drivers(database.launches(study_name), database.now())
+    return [_driver(launch, launches.now()) for launch in launches.open()]
 
 
-def _drivers(launches: Sequence[Launch], now: datetime) -> list[Driver]:
-    return [
-        Driver(
-            host=launch.host.partition(" ")[0],  # which start of it is of no interest
-            pid=launch.pid,
-            running_seconds=max(0.0, (now - launch.started_at).total_seconds()),
-            silent_seconds=max(0.0, (now - launch.heartbeat_at).total_seconds()),
-        )
-        for launch in launches
-        if launch.ended_at is None
-    ]
+def _driver(launch: Launch, now: datetime) -> Driver:
+    return Driver(
+        host=launch.host.partition(" ")[0],  # which start of it is of no interest
+        pid=launch.pid,
+        running_seconds=max(0.0, (now - launch.started_at).total_seconds()),
+        silent_seconds=max(0.0, (now - launch.heartbeat_at).total_seconds()),
+    )
 
 
 def drivers_as_json(drivers: Sequence[Driver]) -> list[JsonValue]:

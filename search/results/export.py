@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from optuna import Study
 from pydantic import JsonValue
 
 from fmnist_models.config.files import EXPORT_FORMAT
@@ -21,7 +20,7 @@ from search.results.fresh_seeds import Evidence
 from search.results.provenance import code_digest
 from search.results.significance import simultaneous_interval
 from search.results.summary import BestTrial, Summary, environment_of, summarize
-from storage import Database
+from storage import StudyStore
 
 CORRECTION = (
     "corrected_interval: Wilson's, wide enough for all finished trials at once (Bonferroni; Dunn, "
@@ -29,21 +28,18 @@ CORRECTION = (
 )
 
 
-def export_beside(
-    database: Database, study: Study, summary: Summary
-) -> tuple[Path | None, str | None]:
+def export_beside(store: StudyStore, summary: Summary) -> tuple[Path | None, str | None]:
     """Write `STUDY.best.json` to the working folder: its path, or None and why it was refused."""
-    path = Path(f"{study.study_name}.best.json")
+    path = Path(f"{store.name}.best.json")
     try:
-        export(database, study, path, summary=summary)
+        export(store, path, summary=summary)
     except (UsageError, OutputError) as error:
         return None, str(error)
     return path, None
 
 
 def export(
-    database: Database,
-    study: Study,
+    store: StudyStore,
     path: Path,
     *,
     force: bool = False,
@@ -56,14 +52,12 @@ def export(
     Raises NoResultError when no trial is complete, UsageError when `path` holds something that is
     no export of ours and `force` is not given, OutputError when it cannot be written.
     """
-    summary = summary or summarize(database, study)
+    summary = summary or summarize(store)
     if summary.best is None:
-        raise NoResultError(
-            f"study {study.study_name!r} has no completed trial to export; search longer"
-        )
+        raise NoResultError(f"study {store.name!r} has no completed trial to export; search longer")
     check_place(path, force)
     make_folder(path.parent)
-    content = _content(database, summary, summary.best, evidence)
+    content = _content(store, summary, summary.best, evidence)
     write_atomically(path, as_text(content, form).encode())
     return summary
 
@@ -75,14 +69,14 @@ def check_place(path: Path, force: bool) -> None:
 
 
 def _content(
-    database: Database, summary: Summary, best: BestTrial, evidence: Evidence | None
+    store: StudyStore, summary: Summary, best: BestTrial, evidence: Evidence | None
 ) -> dict[str, JsonValue]:
     """An `ExportedConfig` as JSON values; the search does not need torch to write one."""
-    identity = database.study_identity(summary.study) or {}
+    identity = store.identity
     trials: dict[str, JsonValue] = {state: n for state, n in summary.trials.items() if n}
     number = evidence.winner.trial if evidence else best.number
-    environment = dict(environment_of(database, summary.study, number))
-    record = database.trial_record(summary.study, number)
+    environment = dict(environment_of(store, number))
+    record = store.trial_record(number)
     return {
         "format": EXPORT_FORMAT,
         "config": record.config if record else best.config,

@@ -15,7 +15,6 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from optuna import Study
 from optuna.trial import TrialState
 from pydantic import JsonValue
 
@@ -24,7 +23,7 @@ from fmnist_models.config.trial import TrialConfig
 from search.errors import NoResultError, UsageError
 from search.results.rerun_store import RerunStore
 from search.results.significance import SeedNoise, corrected_best, holm, paired_p_value, seed_noise
-from storage import Database
+from storage import StudyStore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,8 +98,7 @@ class _Scored:
 
 
 def gather(
-    database: Database,
-    study: Study,
+    store: StudyStore,
     *,
     top: int,
     seeds: int,
@@ -119,15 +117,15 @@ def gather(
     from fmnist_models.compute.precision import choose_precision, default_device
 
     start = time.perf_counter()
-    chosen = top_trials(database, study, top)
-    dataset = _search_data(database, study, data_dir)
+    chosen = top_trials(store, top)
+    dataset = _search_data(store, data_dir)
     device = default_device()
-    store = RerunStore(runs, dataset, device, choose_precision(device))
+    reruns = RerunStore(runs, dataset, device, choose_precision(device))
     fresh = tuple(FIRST_SEED + i for i in range(seeds))
     scored = []
     for number, value, config in chosen:
         say(f"trial {number}, {100 * value:.2f} % in the search, on {seeds} fresh seeds:")
-        scored.append(_rescore(store, number, value, config, fresh, say))
+        scored.append(_rescore(reruns, number, value, config, fresh, say))
     ranked = sorted(scored, key=lambda one: (-one.candidate.mean, one.candidate.trial))
     noise = seed_noise([one.candidate.accuracies for one in ranked])
     accuracy, interval = corrected_best(_stack(ranked), noise)
@@ -139,43 +137,41 @@ def gather(
         corrected_accuracy=accuracy,
         corrected_interval=interval,
         seconds=time.perf_counter() - start,
-        environment=store.environment,
+        environment=reruns.environment,
     )
 
 
-def top_trials(database: Database, study: Study, top: int) -> list[tuple[int, float, TrialConfig]]:
+def top_trials(store: StudyStore, top: int) -> list[tuple[int, float, TrialConfig]]:
     """The best COMPLETE trials with different configurations: number, value, configuration."""
     complete = [
         trial
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if trial.value is not None
+        for trial in store.trials()
+        if trial.state == TrialState.COMPLETE and trial.value is not None
     ]
     found: dict[str, tuple[int, float, TrialConfig]] = {}
     for trial in sorted(complete, key=lambda t: (-(t.value or 0.0), t.number)):
-        record = database.trial_record(study.study_name, trial.number)
+        record = store.trial_record(trial.number)
         if record is None or len(found) == top:
             continue
         key = json.dumps({**record.config, "seed": None}, sort_keys=True)
         config = TrialConfig.model_validate_json(json.dumps(record.config))
         found.setdefault(key, (trial.number, trial.value or 0.0, config))
     if not found:
-        raise NoResultError(
-            f"study {study.study_name!r} has no completed trial to export; search longer"
-        )
+        raise NoResultError(f"study {store.name!r} has no completed trial to export; search longer")
     return list(found.values())
 
 
-def _search_data(database: Database, study: Study, data_dir: Path | None) -> Dataset:
+def _search_data(store: StudyStore, data_dir: Path | None) -> Dataset:
     """The data set that the study searched on, split as it was there."""
     from fmnist_models.data.dataset import load_search_data
     from fmnist_models.data.download import find_data
 
-    identity = database.study_identity(study.study_name) or {}
+    identity = store.identity
     source = find_data(data_dir)
     wanted = identity.get("data_digest")
     if source.digest != wanted:
         raise UsageError(
-            f"study {study.study_name!r} searched on another data set than {source.directory} "
+            f"study {store.name!r} searched on another data set than {source.directory} "
             f"holds (digest {str(wanted)[:12]} against {source.digest[:12]}); give its --data-dir"
         )
     samples = identity.get("train_samples")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
-from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import JsonValue
 
@@ -15,7 +14,7 @@ from search.quantities import describe, percent
 from search.schedulers.rank_correlation import RungCorrelation, line, rung_correlations, warning
 from search.schedulers.stored_rungs import root_of
 from search.trials.retry_chain import INTERRUPTED, KNOWN_GOOD
-from storage import Database, TrialRecord
+from storage import StudyStore, TrialRecord
 
 
 class BestTrial(Config):
@@ -47,34 +46,32 @@ class Summary(Config):
     rung_correlations: list[RungCorrelation]
 
 
-def summarize(database: Database, study: Study) -> Summary:
+def summarize(store: StudyStore) -> Summary:
     """The summary of a study as its database stands now."""
-    trials = study.get_trials(deepcopy=False)
+    trials = store.trials()
     complete = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
     best = max(complete, key=lambda t: (t.value or 0.0, -t.number), default=None)
     points = [t for t in complete if KNOWN_GOOD in t.user_attrs]
     point = max(points, key=lambda t: t.value or 0.0, default=None)
     return Summary(
-        study=study.study_name,
+        study=store.name,
         trials={state.name: sum(t.state == state for t in trials) for state in TrialState},
         interrupted=sum(t.state == TrialState.FAIL and INTERRUPTED in t.user_attrs for t in trials),
-        epochs_trained=database.epoch_count(study.study_name),
-        best=_best(database, study.study_name, best) if best else None,
+        epochs_trained=store.epoch_count(),
+        best=_best(store, best) if best else None,
         known_good=point.value if point else None,
         known_good_number=point.number if point else None,
-        rung_correlations=_correlations(database, study.study_name, trials),
+        rung_correlations=_correlations(store, trials),
     )
 
 
-def _correlations(
-    database: Database, study_name: str, trials: Sequence[FrozenTrial]
-) -> list[RungCorrelation]:
-    rungs = database.rungs(study_name)
+def _correlations(store: StudyStore, trials: Sequence[FrozenTrial]) -> list[RungCorrelation]:
+    rungs = store.rungs()
     if not rungs:
         return []
     complete = [t.last_step or 0 for t in trials if t.state == TrialState.COMPLETE]
     epochs = [epoch for epoch in [max(complete, default=0)] if epoch > rungs[-1]]
-    retry_of = database.retries(study_name)
+    retry_of = store.retries()
     curves: dict[int, dict[int, float]] = {}
     for trial in trials:  # by number, so that what a repeat trained anew counts
         finite = {e: v for e, v in trial.intermediate_values.items() if isfinite(v)}
@@ -82,10 +79,10 @@ def _correlations(
     return rung_correlations(curves.values(), rungs + epochs)
 
 
-def _best(database: Database, study_name: str, trial: FrozenTrial) -> BestTrial:
+def _best(store: StudyStore, trial: FrozenTrial) -> BestTrial:
     accuracy = trial.value or 0.0
-    record = database.trial_record(study_name, trial.number)
-    images = int(str(_environment(database, record)["validation_images"]))
+    record = store.trial_record(trial.number)
+    images = int(str(_environment(store, record)["validation_images"]))
     return BestTrial(
         number=trial.number,
         validation_accuracy=accuracy,
@@ -94,15 +91,15 @@ def _best(database: Database, study_name: str, trial: FrozenTrial) -> BestTrial:
     )
 
 
-def environment_of(database: Database, study_name: str, number: int) -> Mapping[str, JsonValue]:
+def environment_of(store: StudyStore, number: int) -> Mapping[str, JsonValue]:
     """Hardware, versions and data of the launch that ran trial `number`."""
-    return _environment(database, database.trial_record(study_name, number))
+    return _environment(store, store.trial_record(number))
 
 
-def _environment(database: Database, record: TrialRecord | None) -> Mapping[str, JsonValue]:
+def _environment(store: StudyStore, record: TrialRecord | None) -> Mapping[str, JsonValue]:
     if record is None:
         return {}
-    launches = {launch.id: launch for launch in database.launches(record.study_name)}
+    launches = {launch.id: launch for launch in store.launches.all()}
     return launches[record.launch_id or 0].environment
 
 

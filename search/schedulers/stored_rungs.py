@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from search.schedulers.rules import TrialScheduler
-from storage import Database
+from storage import StudyStore
 
 
 def root_of(number: int, retry_of: Mapping[int, int]) -> int:
@@ -25,11 +25,8 @@ class Rungs:
     `curves` are the values that it compares, by the root of a trial's chain and by epoch.
     """
 
-    def __init__(
-        self, database: Database, study_id: int, study_name: str, scheduler: TrialScheduler
-    ) -> None:
-        self.database, self.scheduler = database, scheduler
-        self._study_id, self._study_name = study_id, study_name
+    def __init__(self, store: StudyStore, scheduler: TrialScheduler) -> None:
+        self.store, self.scheduler = store, scheduler
         self.curves: dict[int, dict[int, float]] = {}
         self._retry_of: dict[int, int] = {}
         self._last = 0
@@ -38,12 +35,12 @@ class Rungs:
     def refresh(self) -> None:
         """Take in what was stored since the last time.
 
-        In `Database.transaction` of the study, before the block stores anything, the scheduler has
+        In `StudyStore.transaction`, before the block stores anything, the scheduler has
         then seen exactly what the block's decision is made after.
         """
-        for new in self.database.values_after(self._study_id, self._study_name, self._last):
+        for new in self.store.values_after(self._last):
             if new.retry_of is not None and new.number not in self._retry_of:
-                self._retry_of = self.database.retries(self._study_name)
+                self._retry_of = self.store.retries()
             root = root_of(new.number, self._retry_of)
             self.scheduler.observe(root, new.epoch, new.value)
             if self.scheduler.compares(root, new.epoch):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from search.quantities import duration
-from storage import Database, StorageUnavailable, as_storage_error
+from storage import StorageUnavailable, StudyStore, as_storage_error
 
 Result = TypeVar("Result")
 LONGEST_PAUSE_SECONDS = 2.0
@@ -23,14 +23,13 @@ class Outage:
 
     def __init__(
         self,
-        database: Database,
+        store: StudyStore,
         limit_seconds: float,
         should_end: Callable[[], bool] = lambda: False,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.database, self.should_end, self.say = database, should_end, say
-        of_files = database.busy_timeout_seconds if database.path else limit_seconds
-        self.limit_seconds = min(limit_seconds, of_files)
+        self.store, self.should_end, self.say = store, should_end, say
+        self.limit_seconds = min(limit_seconds, store.connections.longest_lock_seconds)
         self._since: float | None = None  # over all operations, so that closing does not wait anew
 
     def repeat(self, operation: Callable[[bool], Result]) -> Result:
@@ -45,7 +44,7 @@ class Outage:
             try:
                 result = operation(again)
             except Exception as error:
-                known = as_storage_error(error, self.database.url)
+                known = as_storage_error(error, self.store.url)
                 if not isinstance(known, StorageUnavailable):
                     raise
                 self._wait(known, started, error)
@@ -62,6 +61,6 @@ class Outage:
         away = time.monotonic() - self._since
         if not known.passing or away >= self.limit_seconds or self.should_end():
             raise known from error
-        self.database.optuna_storage.remove_session()
+        self.store.forget_session()
         # Longer and longer, but several drivers not in step.
         time.sleep(min(LONGEST_PAUSE_SECONDS, 0.1 + away / 4) * random.uniform(0.5, 1.0))

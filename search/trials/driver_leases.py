@@ -16,10 +16,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-import optuna
-
-from search.trials.endings import give_up
-from storage import Database, Launch
+from search.trials.retry_chain import give_up
+from storage import Launch, Launches, StudyStore
 
 LEASE_SECONDS = 120.0
 """A driver that has not been heard of for this long is taken for dead."""
@@ -71,10 +69,8 @@ class Watch:
     has to note its own heartbeat.
     """
 
-    def __init__(
-        self, database: Database, study_name: str, lease_seconds: float = LEASE_SECONDS
-    ) -> None:
-        self.database, self.study_name, self.lease_seconds = database, study_name, lease_seconds
+    def __init__(self, launches: Launches, lease_seconds: float = LEASE_SECONDS) -> None:
+        self.launches, self.lease_seconds = launches, lease_seconds
         self.heartbeat_seconds = lease_seconds / 12
         # So long must a heartbeat stand still before our eyes, and so long may we look away.
         self._patience = 3 * self.heartbeat_seconds
@@ -83,7 +79,7 @@ class Watch:
 
     def living(self) -> set[int]:
         """The launches whose drivers run, or may."""
-        launches = self.database.open_launches(self.study_name)
+        launches = self.launches.open()
         now, looked = time.monotonic(), self._looked
         self._looked = now
         if now - looked > self._patience:  # we slept, or could not reach the database
@@ -92,7 +88,7 @@ class Watch:
             beat, _ = self._seen.get(launch.id, (None, now))
             if beat != launch.heartbeat_at:
                 self._seen[launch.id] = launch.heartbeat_at, now
-        clock = self.database.now()
+        clock = self.launches.now()
         return {
             launch.id
             for launch in launches
@@ -109,8 +105,7 @@ class Watch:
 
 
 def reap(
-    database: Database,
-    study: optuna.Study,
+    store: StudyStore,
     living: set[int] | None = None,
     *,
     mine: tuple[int, frozenset[int]] | None = None,
@@ -119,17 +114,16 @@ def reap(
 
     `living` are the launches to spare; without it all but those whose process is gone for certain.
     Of the caller's own launch, `mine`, all trials but those it names are given up too: it does not
-    know of them, because the answer to its reservation was lost. Gives back the numbers.
+    know of them, because the answer to its reservation was lost. Returns the numbers.
     """
     if living is None:
-        launches = database.open_launches(study.study_name)
-        living = {launch.id for launch in launches if not is_gone(launch)}
+        living = {launch.id for launch in store.launches.open() if not is_gone(launch)}
     own, known = mine or (None, frozenset())
     dead = []
-    for trial in database.running_trials(study._study_id, study.study_name):
+    for trial in store.running_trials():
         is_mine = own is not None and trial.launch_id == own
         if trial.number in known if is_mine else trial.launch_id in living:
             continue
-        number = give_up(database, study, trial.trial_id, DIED)
+        number = give_up(store, trial.trial_id, DIED)
         dead += [] if number is None else [number]
     return dead

@@ -11,39 +11,37 @@ from optuna.trial import TrialState
 from fmnist_models.training.metrics import EpochMetrics
 from search.schedulers.rules import Decision, TrialScheduler
 from search.schedulers.stored_rungs import Rungs
-from search.trials.endings import end, end_as_failed
 from search.trials.live_trial import LiveTrial
 from search.trials.retry_chain import Chain
-from storage import Database, DecisionRow, EpochRow
+from storage import DecisionRow, EpochRow, StudyStore
 
 RUNS_ON = "a known-good point runs on"
 
 
 class Recorder:
-    """The writing half of a session; knows the study's rungs, and of a trial what it is told."""
+    """The half of a session that writes epochs, decisions and the ends of trials.
+
+    It keeps the study's rungs up to date; of a trial it knows only what a call tells.
+    """
 
     def __init__(
-        self,
-        study: optuna.Study,
-        database: Database,
-        launch_id: int,
-        scheduler: TrialScheduler,
+        self, study: optuna.Study, store: StudyStore, launch_id: int, scheduler: TrialScheduler
     ) -> None:
-        self.study, self.database, self.launch_id = study, database, launch_id
+        self.study, self.store, self.launch_id = study, store, launch_id
         self.scheduler = scheduler
-        self.rungs = Rungs(database, study._study_id, study.study_name, scheduler)
+        self.rungs = Rungs(store, scheduler)
 
     def record(
         self, live: LiveTrial, epochs: Sequence[EpochMetrics], again: bool
     ) -> Decision | None:
         """Keep `epochs`, the last of which is `live.last`, and how the trial goes on after them.
 
-        None means that it is COMPLETE. With `again` what was kept before is given back. Raises
-        UpdateFinishedTrialError when another driver has ended the trial.
+        None means that it is COMPLETE. With `again` the decision of an attempt that was kept,
+        though its answer was lost, is returned. Raises UpdateFinishedTrialError when another
+        driver has ended the trial.
         """
         shared = any(self.scheduler.compares(live.root, m.epoch) for m in epochs)
-        study_id, trial_id = self.study._study_id, live.trial_id
-        with self.database.transaction(study_id, None if shared else trial_id):
+        with self.store.transaction(None if shared else live.trial_id):
             if again and (kept := self._kept(live)) is not None:
                 return None if isinstance(kept, TrialState) else kept
             if shared:
@@ -59,14 +57,13 @@ class Recorder:
     def _kept(self, live: LiveTrial) -> Decision | TrialState | None:
         """What an attempt whose answer was lost has kept: a decision, COMPLETE, or nothing."""
         assert live.last is not None
-        state = self.database.optuna_storage.get_trial(live.trial_id).state
-        row = self.database.decision(self.study.study_name, live.number, live.last.epoch)
+        state = self.store.trial(live.trial_id).state
+        row = self.store.decision(live.number, live.last.epoch)
         if state == TrialState.COMPLETE:
             return state
         if row is None or state == TrialState.FAIL:
             return None
-        kept = row.model_dump(include=set(Decision.model_fields))
-        return Decision.model_validate(kept)
+        return Decision.model_validate(row.model_dump(include=set(Decision.model_fields)))
 
     def _decide(self, live: LiveTrial, epochs: Sequence[EpochMetrics]) -> Decision:
         """The scheduler's word; known-good points run on, as the search must not end below them."""
@@ -82,33 +79,27 @@ class Recorder:
     def _write(
         self, live: LiveTrial, epochs: Sequence[EpochMetrics], decision: Decision | None
     ) -> None:
-        storage = self.database.optuna_storage
-        key = {
-            "study_name": self.study.study_name,
-            "number": live.number,
-            "launch_id": self.launch_id,
-        }
-        for metrics in epochs:
-            storage.set_trial_intermediate_value(
-                live.trial_id, metrics.epoch, metrics.val_accuracy or 0.0
-            )
-            self.database.add_epoch(EpochRow.model_validate({**key, **metrics.model_dump()}))
-        if decision is not None:
-            self.database.add_decision(DecisionRow.model_validate({**key, **decision.model_dump()}))
+        key = {"number": live.number, "launch_id": self.launch_id}
+        rows = [EpochRow.model_validate({**key, **m.model_dump()}) for m in epochs]
+        word = DecisionRow.model_validate({**key, **decision.model_dump()}) if decision else None
+        self.store.record_epochs(live.trial_id, rows, word)
 
     def _end(self, live: LiveTrial, state: TrialState, reason: str) -> None:
-        trial = self.database.optuna_storage.get_trial(live.trial_id)
+        trial = self.store.trial(live.trial_id)
         assert live.last is not None
-        end(self.database, self.study, trial, state, live.last.val_accuracy, reason)
+        value = live.last.val_accuracy
+        self.study.sampler.after_trial(self.study, trial, state, [value or 0.0])
+        self.store.end_trial(trial, state, value, reason)
 
     def fail(self, live: LiveTrial, reason: str, again: Chain | None) -> bool:
         """End a trial as FAIL and queue what repeats it; whether it was this driver's to end."""
         try:
-            with self.database.transaction(self.study._study_id):
-                trial = self.database.optuna_storage.get_trial(live.trial_id)
+            with self.store.transaction():
+                trial = self.store.trial(live.trial_id)
                 if trial.state == TrialState.FAIL:  # by an attempt whose answer was lost?
                     return bool(trial.user_attrs.get("reason") == reason.splitlines()[0])
-                end_as_failed(self.database, self.study, trial, reason, again)
+                self.study.sampler.after_trial(self.study, trial, TrialState.FAIL, None)
+                self.store.fail_trial(trial, reason, again=again.attributes() if again else None)
         except UpdateFinishedTrialError:
             return False
         return True

@@ -12,13 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from storage import RETRY_OF, StudyStore
+
 if TYPE_CHECKING:  # it needs torch, which commands that only read do without
     from search.workers.messages import Failure
 
 
-KNOWN_GOOD, RETRY_OF, INTERRUPTED = "known_good", "retry_of", "interrupted"
-"""Attributes of a trial: which of the space's points it is; the number of the trial it repeats;
-that it was given up through no fault of its own."""
+KNOWN_GOOD, INTERRUPTED = "known_good", "interrupted"
+"""Attributes of a trial: which of the space's points it is; that it was given up through no fault
+of its own."""
 CHAIN, RETRIES, MICRO_BATCHES = "repeats", "retries", "micro_batches"
 """Attributes of a trial that repeats others; see `Chain`."""
 RETRIED = ("raised", "hung", "worker_died")
@@ -89,3 +94,22 @@ def worded(failure: Failure, again: Chain | None) -> str:
         parts = f", in {again.micro_batches} micro-batches" if again.micro_batches > 1 else ""
         head = f"{head}; queued again{parts}"
     return f"{head}\n{rest}" if rest else head
+
+
+def give_up(store: StudyStore, trial_id: int, reason: str) -> int | None:
+    """End a running trial as FAIL through no fault of its own, and queue its parameters again.
+
+    Returns its number, or None where another driver was first.
+    """
+    try:
+        with store.transaction():
+            trial = store.trial(trial_id)
+            if trial.state != TrialState.RUNNING:
+                return None
+            again = Chain.of(trial.user_attrs).after(trial.number, None, 0)
+            assert again is not None
+            interrupted = {INTERRUPTED: True}
+            store.fail_trial(trial, reason, attributes=interrupted, again=again.attributes())
+    except UpdateFinishedTrialError:  # just now, by the driver that was taken for dead
+        return None
+    return trial.number

@@ -23,21 +23,19 @@ from dataclasses import replace
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
-from fmnist_models.config.trial import TrialConfig
 from fmnist_models.training.metrics import EpochMetrics
 from search.schedulers.rank_correlation import RungWatch
 from search.schedulers.rules import Decision, TrialScheduler
 from search.trials.database_outage import Outage
 from search.trials.driver_leases import Watch, reap
-from search.trials.endings import give_up
 from search.trials.epoch_recorder import Recorder
 from search.trials.live_trial import Ended, Failures, LiveTrial, Tolerance, View
-from search.trials.retry_chain import Chain, worded
-from search.trials.study import launch_sampler
+from search.trials.retry_chain import Chain, give_up, worded
+from search.trials.study import finished_trials, launch_sampler, optuna_study
 from search.trials.trial_source import Slots
 from search.workers.messages import Failure, StartedTrial
 from spaces import Space, SpaceContext
-from storage import Database
+from storage import StudyStore, trial_id_of
 
 __all__ = ["Ended", "LiveTrial", "SearchSession", "StartedTrial", "Tolerance", "View"]
 
@@ -53,8 +51,7 @@ class SearchSession:
 
     def __init__(
         self,
-        study: optuna.Study,
-        database: Database,
+        store: StudyStore,
         launch_id: int,
         space: Space,
         context: SpaceContext,
@@ -62,14 +59,14 @@ class SearchSession:
         trials: int,
         tolerance: Tolerance | None = None,
     ) -> None:
-        self.study, self.database, self.launch_id = study, database, launch_id
+        self.store, self.launch_id = store, launch_id
+        self.study = optuna_study(store, launch_sampler(store, launch_id))
         self.space, self.context, self.scheduler, self.trials = space, context, scheduler, trials
         self.tolerance = put_up = tolerance or Tolerance()
-        study.sampler = launch_sampler(database, study.study_name, launch_id)
-        self._outage = Outage(database, put_up.outage_seconds, put_up.should_end, put_up.say)
-        self._watch = Watch(database, study.study_name, put_up.lease_seconds)
-        self._slots = Slots(study, database, launch_id, space, trials)
-        self._recorder = Recorder(study, database, launch_id, scheduler)
+        self._outage = Outage(store, put_up.outage_seconds, put_up.should_end, put_up.say)
+        self._watch = Watch(store.launches, put_up.lease_seconds)
+        self._slots = Slots(self.study, store, launch_id, space, trials)
+        self._recorder = Recorder(self.study, store, launch_id, scheduler)
         self._watch_rungs = RungWatch(self._recorder.rungs.curves, put_up.say)
         self._live: dict[int, LiveTrial] = {}
         self._ended: list[Ended] = []
@@ -82,8 +79,7 @@ class SearchSession:
     @property
     def is_done(self) -> bool:
         """Whether the study has its total of finished trials, or fails without end."""
-        finished = self._counts.get("COMPLETE", 0) + self._counts.get("PRUNED", 0)
-        return finished >= self.trials or self.is_hopeless
+        return finished_trials(self._counts) >= self.trials or self.is_hopeless
 
     @property
     def is_hopeless(self) -> bool:
@@ -115,19 +111,15 @@ class SearchSession:
 
     def _start(self, trial: optuna.Trial) -> StartedTrial | None:
         """Give a reserved trial its configuration; None when it is not to be trained."""
-
-        def configured(again: bool) -> TrialConfig:
-            # What was kept of a suggestion whose answer was lost, only the database knows.
-            asked = optuna.Trial(self.study, trial._trial_id) if again else trial
-            return self._slots.configure(asked, self.context)
-
         number, chain = trial.number, Chain.of(trial.user_attrs)
         try:
-            config = self._outage.repeat(configured)
+            config = self._outage.repeat(
+                lambda again: self._slots.configure(trial, self.context, again)
+            )
         except UpdateFinishedTrialError:  # stopped for so long that it was taken for dead
             return None
         with self._lock:
-            self._live[number] = LiveTrial(number, config, trial._trial_id, chain)
+            self._live[number] = LiveTrial(number, config, trial_id_of(trial), chain)
         if self._slots.is_queued(trial) and not self.context.of_queued.affordable(config.model):
             # On another day, or by someone with more time; what is sampled is as small as it gets.
             self._fail(number, "too slow: an epoch would take longer than --max-epoch-time", None)
@@ -221,9 +213,8 @@ class SearchSession:
     def _look(self) -> None:
         """Read where the study stands."""
         self._looked = time.monotonic()
-        study_id = self.study._study_id
-        counts = self._outage.repeat(lambda again: self.database.counts(study_id))
-        best = self._outage.repeat(lambda again: self.database.best(study_id))
+        counts = self._outage.repeat(lambda again: self.store.counts())
+        best = self._outage.repeat(lambda again: self.store.best())
         with self._lock:
             self._counts, self._best = counts, best
 
@@ -237,13 +228,13 @@ class SearchSession:
             self._look()
         if now - self._last_heartbeat >= self._watch.heartbeat_seconds:
             self._last_heartbeat = now
-            self._outage.repeat(lambda again: self.database.heartbeat(self.launch_id))
+            self._outage.repeat(lambda again: self.store.launches.heartbeat(self.launch_id))
             for number in self._outage.repeat(lambda again: self._reap()):
                 self.tolerance.say(f"trial {number} was left by a driver that died: queued again")
 
     def _reap(self) -> list[int]:
         mine = self.launch_id, frozenset(self._live)
-        return reap(self.database, self.study, self._watch.living(), mine=mine)
+        return reap(self.store, self._watch.living(), mine=mine)
 
     def close(self, outcome: str) -> None:
         """Give up what still runs (to be queued again) and end the launch with its outcome."""
@@ -251,13 +242,13 @@ class SearchSession:
         with self._lock:
             self._live.clear()
         self._look()
-        self._outage.repeat(lambda again: self.database.end_launch(self.launch_id, outcome))
+        self._outage.repeat(lambda again: self.store.launches.end(self.launch_id, outcome))
 
     def _give_up_all(self, outcome: str) -> None:
-        for trial in self.database.running_trials(self.study._study_id, self.study.study_name):
+        for trial in self.store.running_trials():
             if trial.launch_id == self.launch_id:
                 reason = f"{outcome} while it ran; queued again"
-                give_up(self.database, self.study, trial.trial_id, reason)
+                give_up(self.store, trial.trial_id, reason)
 
     def view(self) -> View:
         """What the display shows; safe to call from another thread."""

@@ -1,15 +1,14 @@
-"""Opening a study: a new one, or one to go on with, put right after whatever happened to it."""
+"""Opening a study, a new one or one to go on with, and starting a launch on it."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
 from pydantic import JsonValue
 
 from search.errors import UsageError
@@ -17,52 +16,47 @@ from search.planning.plan import SearchPlan
 from search.samplers.registry import make_sampler
 from search.settings import SearchSettings
 from search.trials.driver_leases import host_name, process_started
-from search.trials.driver_leases import reap as reap
-from search.trials.retry_chain import INTERRUPTED as INTERRUPTED
-from search.trials.retry_chain import KNOWN_GOOD as KNOWN_GOOD
+from search.trials.retry_chain import KNOWN_GOOD
 from spaces import Space, SpaceContext
-from storage import Database, LaunchStart
+from storage import Database, LaunchStart, StudyStore
 
 OBJECTIVE = "validation accuracy"
 
 
 def open_study(
     database: Database, settings: SearchSettings, identity: dict[str, JsonValue]
-) -> optuna.Study:
+) -> StudyStore:
     """The study of `settings`, made where there is none.
 
     Raises UsageError when it exists with another identity, or was not made by this program.
     """
-    storage = database.optuna_storage
+    storage, name = database.optuna_storage, settings.study
     with database.exclusive():  # of two drivers that start at once, one makes the study
-        exists = settings.study in optuna.get_all_study_names(storage)
-        _agree_on_identity(database, settings.study, identity, exists)
-        study = optuna.create_study(
-            storage=storage,
-            study_name=settings.study,
-            pruner=optuna.pruners.NopPruner(),
-            direction="maximize",
-            load_if_exists=True,
-        )
-    if not exists:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names([OBJECTIVE])
-    return study
+        if name in optuna.get_all_study_names(storage):
+            known = database.study_identity(name)
+            if known is None:
+                raise UsageError(
+                    f"study {name!r} was not made by fmnist-search; choose another --study"
+                )
+            check_identity(name, known, identity)
+        else:
+            database.forget_study(name)  # what is left of one that was deleted, on a dashboard say
+            database.remember_study(name, identity)
+            study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                study.set_metric_names([OBJECTIVE])
+    return database.open_study(name)
 
 
-def _agree_on_identity(
-    database: Database, name: str, identity: dict[str, JsonValue], exists: bool
-) -> None:
-    """Keep the identity of a new study, or check that of one that `exists` in Optuna's tables."""
-    if not exists:
-        database.forget_study(name)  # what is left of one that was deleted, on the dashboard say
-        database.remember_study(name, identity)
-        return
-    known = database.study_identity(name)
-    if known is None:
-        raise UsageError(f"study {name!r} was not made by fmnist-search; choose another --study")
-    check_identity(name, known, identity)
+def optuna_study(store: StudyStore, sampler: BaseSampler | None = None) -> optuna.Study:
+    """The study as Optuna sees it, for its samplers; trials are ended by our own schedulers."""
+    return optuna.load_study(
+        study_name=store.name,
+        storage=store.optuna_storage,
+        sampler=sampler,
+        pruner=optuna.pruners.NopPruner(),
+    )
 
 
 def check_identity(name: str, known: dict[str, JsonValue], wanted: dict[str, JsonValue]) -> None:
@@ -79,12 +73,10 @@ def check_identity(name: str, known: dict[str, JsonValue], wanted: dict[str, Jso
         )
 
 
-def enqueue_points(
-    database: Database, study: optuna.Study, space: Space, context: SpaceContext
-) -> tuple[int, int]:
+def enqueue_points(store: StudyStore, space: Space, context: SpaceContext) -> tuple[int, int]:
     """Queue the space's known-good points that are affordable here; how many, and how many not."""
-    points = space.affordable_points(context)
-    with database.transaction(study._study_id):  # of drivers that start at once, one queues them
+    points, study = space.affordable_points(context), optuna_study(store)
+    with store.transaction():  # of drivers that start at once, one queues them
         for name, point in points.items():
             study.enqueue_trial(dict(point), user_attrs={KNOWN_GOOD: name}, skip_if_exists=True)
     of_all = space.affordable_points(SpaceContext(context.epochs))
@@ -92,36 +84,34 @@ def enqueue_points(
 
 
 def start_launch(
-    database: Database, settings: SearchSettings, environment: dict[str, JsonValue]
+    store: StudyStore, settings: SearchSettings, environment: dict[str, JsonValue]
 ) -> int:
     """Record this driver, one of any number that search the study; its identifier."""
     start = LaunchStart(
-        study_name=settings.study,
         settings=settings.model_dump(mode="json", exclude={"storage"}),
         environment=environment,
         host=host_name(),
         pid=os.getpid(),
         process_started=process_started(os.getpid()) or 0.0,
     )
-    with database.exclusive():  # so that identifiers rise in the order in which they are seen
-        return database.start_launch(start)
+    return store.launches.start(start)
 
 
-def launch_sampler(database: Database, study_name: str, launch_id: int) -> BaseSampler:
+def launch_sampler(store: StudyStore, launch_id: int) -> BaseSampler:
     """The sampler that a launch was told to use, with a seed that no other of the study has.
 
     Seeded alike, drivers side by side would draw equal parameters, and one that is started again
     would draw those of the start over again.
     """
-    launches = database.launches(study_name)
+    launches = store.launches.all()
     place = [launch.id for launch in launches].index(launch_id)
     settings = SearchSettings.model_validate(launches[place].settings)
     return make_sampler(settings.sampler, settings.seed + 1_000_003 * place)
 
 
-def finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Those that count towards `--trials`: COMPLETE and PRUNED."""
-    return [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+def finished_trials(counts: Mapping[str, int]) -> int:
+    """How many of a study's trials count towards `--trials`: those COMPLETE and PRUNED."""
+    return counts.get("COMPLETE", 0) + counts.get("PRUNED", 0)
 
 
 def study_identity(

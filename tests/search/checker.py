@@ -15,8 +15,9 @@ from search.results.summary import summarize
 from search.schedulers.rules import TrialScheduler, make_scheduler
 from search.settings import SearchSettings
 from search.trials.epoch_recorder import RUNS_ON
-from search.trials.retry_chain import INTERRUPTED, RETRY_OF
-from storage import Database, DecisionRow, EpochRow, TrialRecord
+from search.trials.retry_chain import INTERRUPTED
+from storage import RETRY_OF, Database, DecisionRow, EpochRow, StudyStore, TrialRecord
+from tests.search.stored import decisions_of, records_of
 
 ENDED = {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
 
@@ -34,10 +35,10 @@ def check_study(
     `acknowledged` are accuracies that drivers were told are kept, by number and epoch; `exported`
     is a file that must be what the database says is best.
     """
-    opened = optuna.load_study(study_name=study, storage=database.optuna_storage)
-    all_trials = opened.get_trials()
-    records = database.trial_records(study)
-    rows, decisions = _by_trial(database.epochs(study)), _by_trial(database.decisions(study))
+    store = database.open_study(study)
+    all_trials = optuna.load_study(study_name=study, storage=database.optuna_storage).get_trials()
+    records = {record.number: record for record in records_of(store)}
+    rows, decisions = _by_trial(store.epochs()), _by_trial(decisions_of(store))
     assert [t.number for t in all_trials] == list(range(len(all_trials)))
     assert not [t.number for t in all_trials if t.state == TrialState.RUNNING]
     if trials is not None:
@@ -49,12 +50,12 @@ def check_study(
             _check_trial(trial, record, rows[number], decisions[number])
             _check_retry(trial, records, all_trials)
     _check_chains(all_trials)
-    _check_best(database, opened, all_trials)
-    check_replay(database, opened)
+    _check_best(store, all_trials)
+    check_replay(store)
     for (number, epoch), accuracy in (acknowledged or {}).items():
         assert all_trials[number].intermediate_values[epoch] == accuracy
     if exported is not None:
-        _check_export(database, opened, exported)
+        _check_export(store, exported)
     return all_trials
 
 
@@ -124,28 +125,28 @@ def _check_chains(trials: list[FrozenTrial]) -> None:
     assert given_up <= set(retried)
 
 
-def _check_best(database: Database, study: optuna.Study, trials: list[FrozenTrial]) -> None:
+def _check_best(store: StudyStore, trials: list[FrozenTrial]) -> None:
     values = [t.value for t in trials if t.state == TrialState.COMPLETE]
-    summary = summarize(database, study)
+    summary = summarize(store)
     assert (summary.best.validation_accuracy if summary.best else None) == max(values, default=None)
-    assert (database.best(study._study_id) or (None, None))[1] == max(values, default=None)
+    assert (store.best() or (None, None))[1] == max(values, default=None)
     if summary.best:
         assert trials[summary.best.number].value == max(values)
         assert summary.best.config["epochs"] >= len(trials[summary.best.number].intermediate_values)
 
 
-def _check_export(database: Database, study: optuna.Study, path: Path) -> None:
-    content, best = json.loads(path.read_text()), summarize(database, study).best
+def _check_export(store: StudyStore, path: Path) -> None:
+    content, best = json.loads(path.read_text()), summarize(store).best
     assert best is not None
     assert (content["trial"], content["config"]) == (best.number, best.config)
     assert content["validation_accuracy"] == best.validation_accuracy
 
 
-def schedulers_of(database: Database, study: str) -> dict[int, TrialScheduler]:
+def schedulers_of(store: StudyStore) -> dict[int, TrialScheduler]:
     """Give the scheduler of each launch of a study, as it was told, with nothing observed yet."""
-    epochs = int(str((database.study_identity(study) or {})["epochs"]))
+    epochs = int(str(store.identity["epochs"]))
     found = {}
-    for launch in database.launches(study):
+    for launch in store.launches.all():
         settings = SearchSettings.model_validate(launch.settings)
         factor = settings.reduction_factor
         grace = settings.grace_period or max(1, epochs // factor**2)
@@ -159,17 +160,16 @@ def schedulers_of(database: Database, study: str) -> dict[int, TrialScheduler]:
     return found
 
 
-def check_replay(database: Database, study: optuna.Study) -> int:
+def check_replay(store: StudyStore) -> int:
     """Assert that each decision is made again from what is stored, whichever driver made it.
 
     Gives back how many decisions compared a trial with others.
     """
-    name = study.study_name
-    values = database.values_after(study._study_id, name, 0)
-    kept = {(d.number, d.epoch): d for d in database.decisions(name)}
+    values = store.values_after(0)
+    kept = {(d.number, d.epoch): d for d in decisions_of(store)}
     if not values:
         return 0
-    schedulers, before = schedulers_of(database, name), database.retries(name)
+    schedulers, before = schedulers_of(store), store.retries()
     for value in values:
         root = value.number
         while root in before:

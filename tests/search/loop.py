@@ -33,6 +33,7 @@ from search.trials.study import enqueue_points, open_study, start_launch
 from search.workers.messages import StartedTrial
 from spaces import SpaceContext, get_space
 from storage import Database, JsonObject, open_database
+from tests.search.stored import records_of
 
 EPOCHS = 9
 STUDY = "made-up"
@@ -137,15 +138,15 @@ def open_session(
     settings = make_settings(
         space="quick", trials=trials, study=study, sampler=sampler, scheduler=scheduler
     )
-    opened = open_study(database, settings, {**IDENTITY, "epochs": epochs})
-    reap(database, opened)
+    store = open_study(database, settings, {**IDENTITY, "epochs": epochs})
+    reap(store)
     space, context = get_space("quick"), SpaceContext(epochs)
-    enqueue_points(database, opened, space, context)
+    enqueue_points(store, space, context)
     rules = make_scheduler(
         scheduler, grace_period=1, reduction_factor=3, epochs=epochs, trials=trials
     )
-    launch = start_launch(database, settings, ENVIRONMENT)
-    return SearchSession(opened, database, launch, space, context, rules, trials, tolerance)
+    launch = start_launch(store, settings, ENVIRONMENT)
+    return SearchSession(store, launch, space, context, rules, trials, tolerance)
 
 
 def drive(
@@ -219,7 +220,7 @@ def main(
     ):
         session = open_session(database, trials, scheduler, tolerance=tolerance)
         session.next_trial()
-        while len({r.launch_id for r in database.trial_records(STUDY).values()}) < company:
+        while len({record.launch_id for record in records_of(session.store)}) < company:
             time.sleep(0.02)
         count = itertools.count(1)
 

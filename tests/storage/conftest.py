@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import optuna
 import pytest
 
-from storage import Database, open_database
+from storage import Database, StudyStore, open_database
 
 NOBODY = 65534
 
@@ -31,6 +32,19 @@ def database(url: str) -> Iterator[Database]:
     """Give a new, open database on each back end in turn."""
     with open_database(url) as opened:
         yield opened
+
+
+@pytest.fixture
+def store(database: Database) -> StudyStore:
+    """Give a new study, wrn, on each back end in turn."""
+    return new_study(database, "wrn")
+
+
+def new_study(database: Database, name: str) -> StudyStore:
+    """Make a study with an identity."""
+    database.remember_study(name, {"space": name})
+    optuna.create_study(study_name=name, storage=database.optuna_storage)
+    return database.open_study(name)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

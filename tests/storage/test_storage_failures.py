@@ -36,9 +36,9 @@ def test_locked_file_is_waited_for(sqlite_url: str, tmp_path: Path) -> None:
     with open_database(sqlite_url) as database, locked(tmp_path / "search.db") as other:
         threading.Timer(0.5, other.rollback).start()
         started = time.monotonic()
-        database.set_reason("wrn", 0, "late")
+        database.remember_study("wrn", {})
         assert time.monotonic() - started > 0.4
-        assert database.trial_record("wrn", 0) is not None
+        assert database.study_identity("wrn") is not None
 
 
 def test_file_locked_for_too_long(sqlite_url: str, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_file_locked_for_too_long(sqlite_url: str, tmp_path: Path) -> None:
         study = optuna.create_study(storage=database.optuna_storage)
         with locked(tmp_path / "search.db"):
             with pytest.raises(StorageUnavailable, match=r"search\.db is locked"):
-                database.set_reason("wrn", 0, "never")
+                database.remember_study("wrn", {})
             with pytest.raises(optuna.exceptions.StorageInternalError) as caught:
                 study.set_user_attr("colour", "red")
         error = as_storage_error(caught.value, sqlite_url)
@@ -74,15 +74,14 @@ def test_inside_for_too_long(url: str) -> None:
 def test_full_disk(sqlite_url: str, tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with open_database(sqlite_url) as database:
-        database.set_reason("wrn", 0, "kept")
+        database.remember_study("wrn", {})
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 17, hard))
             with pytest.raises(StorageUnavailable, match=r"search\.db.*disk"):
-                database.set_reason("wrn", 0, "x" * (1 << 20))
+                database.remember_study("cnn", {"text": "x" * (1 << 20)})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        record = database.trial_record("wrn", 0)
-        assert record is not None and record.reason == "kept"
+        assert database.study_names() == ["wrn"]
 
 
 def test_no_room_in_the_database(tmp_path: Path) -> None:
@@ -157,5 +156,8 @@ def test_incompatible_optuna_schema_is_refused(sqlite_url: str, tmp_path: Path) 
 
 def test_a_bug_is_not_an_error_of_the_storage(database: Database) -> None:
     assert as_storage_error(ZeroDivisionError(), database.url) is None
-    with pytest.raises(DBAPIError, match="nonsense"), database._transaction() as connection:
+    with (
+        pytest.raises(DBAPIError, match="nonsense"),
+        database.connections.transaction() as connection,
+    ):
         connection.exec_driver_sql("SELECT nonsense")

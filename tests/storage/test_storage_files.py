@@ -125,7 +125,8 @@ def test_plain_optuna_file_gets_our_tables(tmp_path: Path) -> None:
     with open_database(url, create=False) as database:
         study = optuna.load_study(study_name="old", storage=database.optuna_storage)
         assert len(study.trials) == 2
-        database.set_reason("old", 0, "looked at")
+        database.remember_study("old", {})
+        assert len(database.open_study("old").trials()) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["search.db"]
 
 

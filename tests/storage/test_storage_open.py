@@ -19,7 +19,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
-from storage import Database, StorageRefused, open_database
+from storage import Database, StorageRefused, StudyStore, open_database
 from storage.schema import MIGRATIONS, ensure_schema
 from storage.tables import SCHEMA_VERSION, VERSION_TABLE, metadata
 
@@ -63,7 +63,10 @@ def test_reading_creates_nothing(url: str, tmp_path: Path) -> None:
 def test_every_sqlite_connection_is_tuned(sqlite_url: str) -> None:
     with open_database(sqlite_url) as database:
         # A heartbeat through ours brings to the disk what Optuna's wrote before: FULL and NORMAL.
-        for engine, synchronous in ((database._engine, 2), (database.optuna_storage.engine, 1)):
+        for engine, synchronous in (
+            (database.connections.engine, 2),
+            (database.optuna_storage.engine, 1),
+        ):
             with engine.connect() as first, engine.connect() as second:
                 for connection in (first, second):
                     values = {
@@ -84,7 +87,7 @@ def test_closing_leaves_one_file(sqlite_url: str, tmp_path: Path) -> None:
 
 
 def test_migrated_schema_equals_the_metadata(database: Database) -> None:
-    with database._engine.connect() as connection:
+    with database.connections.engine.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"version_table": VERSION_TABLE, "compare_server_default": True}
         )
@@ -111,11 +114,11 @@ def upgrade_to_next(engine: Engine, migrations: Path, monkeypatch: pytest.Monkey
 
 
 def test_older_schema_is_upgraded_with_its_data(
-    database: Database, next_migrations: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, store: StudyStore, next_migrations: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database.add_trial("wrn", 0, 1, {"depth": 16})
-    upgrade_to_next(database._engine, next_migrations, monkeypatch)
-    with database._engine.connect() as connection:
+    store.add_trial(0, 1, {"depth": 16})
+    upgrade_to_next(database.connections.engine, next_migrations, monkeypatch)
+    with database.connections.engine.connect() as connection:
         row = connection.execute(text("SELECT number, colour FROM search_trial")).one()
     assert tuple(row) == (0, None)
 
@@ -129,7 +132,7 @@ def test_upgrade_of_a_file_keeps_a_backup(
 ) -> None:
     with open_database(sqlite_url) as database, caplog.at_level(logging.WARNING):
         database.remember_study("wrn", {"epochs": 9})
-        upgrade_to_next(database._engine, next_migrations, monkeypatch)
+        upgrade_to_next(database.connections.engine, next_migrations, monkeypatch)
     monkeypatch.undo()
     (backup,) = tmp_path.glob("search.db.schema-0001-*.backup")
     assert str(backup) in caplog.text
@@ -143,14 +146,14 @@ def test_failed_upgrade_changes_nothing(
     script = next_migrations / "versions" / "r0002_colour.py"
     script.write_text(NEXT_REVISION + "    raise ZeroDivisionError\n")
     with open_database(sqlite_url) as database, pytest.raises(ZeroDivisionError):
-        upgrade_to_next(database._engine, next_migrations, monkeypatch)
+        upgrade_to_next(database.connections.engine, next_migrations, monkeypatch)
     with closing(sqlite3.connect(tmp_path / "search.db")) as connection:
         columns = {row[1] for row in connection.execute("PRAGMA table_info(search_trial)")}
         assert "number" in columns and "colour" not in columns
 
 
 def test_newer_schema_is_refused_unchanged(url: str) -> None:
-    with open_database(url) as database, database._engine.begin() as connection:
+    with open_database(url) as database, database.connections.engine.begin() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     for create in (True, False):
         with pytest.raises(StorageRefused, match=r"newer fmnist-search \(schema 9999"):

@@ -7,7 +7,7 @@ import pytest
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.testing.pytest_storages import StorageTestCase
 
-from storage import Database, StorageUnavailable
+from storage import Database, StorageUnavailable, StudyStore
 
 
 class TestOptunaContract(StorageTestCase):
@@ -60,18 +60,19 @@ def test_a_trial_is_sampled_from_what_was_there_at_its_first_parameter(database:
     assert len(study.get_trials(deepcopy=False)) == before + 1
 
 
-def test_a_connection_cut_under_optuna_undoes_the_whole(database: Database) -> None:
-    study = optuna.create_study(storage=database.optuna_storage)
-    storage = database.optuna_storage
+def test_a_connection_cut_under_optuna_undoes_the_whole(
+    database: Database, store: StudyStore
+) -> None:
+    storage, study_id = database.optuna_storage, store.study_id
 
     def reserve() -> None:
-        with database.transaction(study._study_id):
-            storage.create_new_trial(study._study_id)
+        with store.transaction():
+            storage.create_new_trial(study_id)
             storage.scoped_session().rollback()  # as Optuna does, before it tries again
-            storage.create_new_trial(study._study_id)
-            database.add_trial(study.study_name, 0, 1, {})
+            storage.create_new_trial(study_id)
+            store.add_trial(0, 1, {})
 
     with pytest.raises(StorageUnavailable, match="cut") as caught:
         reserve()
     assert caught.value.passing
-    assert storage.get_all_trials(study._study_id) == []
+    assert storage.get_all_trials(study_id) == []

@@ -16,12 +16,6 @@ def upgrade() -> None:
     _create_decision()
 
 
-def downgrade() -> None:
-    """Drop all tables."""
-    for name in ("decision", "epoch", "trial", "launch", "study"):
-        op.drop_table(f"search_{name}")
-
-
 def _create_study() -> None:
     op.create_table(
         "search_study",

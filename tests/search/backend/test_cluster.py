@@ -43,7 +43,7 @@ def test_a_search_runs_on_both_nodes(cluster: Cluster, tmp_path: Path, small_dat
     assert_nothing_runs(tmp_path)
     with open_database(f"sqlite:///{tmp_path}/fmnist_search.db", create=False) as database:
         check_no_repeats(check_study(database, STUDY, 10))
-        nodes = database.launches(STUDY)[0].environment["nodes"]
+        nodes = database.open_study(STUDY).launches.all()[0].environment["nodes"]
     assert [node["cpus"] for node in nodes] == [1.0, 1.0]
 
 

@@ -40,7 +40,7 @@ def test_trials_go_wrong_and_the_others_do_not_notice(tmp_path: Path) -> None:
         reasons = faults_taken(tmp_path / "faults")
         assert failed == sorted(reasons)
         for number, reason in reasons.items():
-            assert reason in database.trial_record(STUDY, number).reason
+            assert reason in database.open_study(STUDY).trial_record(number).reason
 
 
 @pytest.mark.timeout(120)

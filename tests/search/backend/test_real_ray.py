@@ -28,7 +28,9 @@ def check(folder: Path, trials: int | None = None, *, ended: bool = True) -> int
     assert_nothing_runs(folder)
     with open_database(f"sqlite:///{folder}/fmnist_search.db", create=False) as database:
         found = check_study(database, STUDY, trials)
-        assert not ended or all(launch.ended_at for launch in database.launches(STUDY))
+        assert not ended or all(
+            launch.ended_at for launch in database.open_study(STUDY).launches.all()
+        )
     check_no_repeats(found)
     return sum(t.state.name in ("COMPLETE", "PRUNED") for t in found)
 
@@ -48,7 +50,7 @@ def interrupt_in_the_middle(folder: Path, kind: signal.Signals, *options: str) -
 
 def outcomes(folder: Path) -> list[str | None]:
     with open_database(f"sqlite:///{folder}/fmnist_search.db") as database:
-        return [launch.outcome for launch in database.launches(STUDY)]
+        return [launch.outcome for launch in database.open_study(STUDY).launches.all()]
 
 
 @pytest.mark.timeout(240)

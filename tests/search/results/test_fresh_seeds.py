@@ -14,7 +14,6 @@ from fmnist_models.config.files import ExportedConfig, read_config
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.download import find_data
 from fmnist_models.errors import ConfigError
-from search.cli.commands import load_study
 from search.results.export import export
 from search.results.fresh_seeds import FIRST_SEED, top_trials
 from search.schedulers.rules import make_scheduler
@@ -43,12 +42,12 @@ def searched(folder: Path, small_data: Path) -> str:
     }
     with open_database(url) as database:
         settings = make_settings(space="quick", trials=4, study=STUDY, scheduler="fifo")
-        study = open_study(database, settings, identity)
+        store = open_study(database, settings, identity)
         context = SpaceContext(1)
-        enqueue_points(database, study, get_space("quick"), context)
-        launch = start_launch(database, settings, ENVIRONMENT)
+        enqueue_points(store, get_space("quick"), context)
+        launch = start_launch(store, settings, ENVIRONMENT)
         rules = make_scheduler("fifo", grace_period=1, reduction_factor=3, epochs=1)
-        session = SearchSession(study, database, launch, get_space("quick"), context, rules, 4)
+        session = SearchSession(store, launch, get_space("quick"), context, rules, 4)
         for accuracy in (0.7, 0.9, 0.8, 0.6):
             session.report(session.next_trial().number, metrics(1, accuracy))
         session.close("done")
@@ -119,11 +118,11 @@ def test_a_broken_off_comparison_goes_on(
 
 def test_equal_configurations_count_once(searched: str) -> None:
     with open_database(searched) as database:
-        study = load_study(database, STUDY)
-        assert [number for number, _, _ in top_trials(database, study, 3)] == [1, 2, 0]
-        record = database.trial_record(STUDY, 1)
-        database.add_trial(STUDY, 2, record.launch_id, {**record.config, "seed": 99})
-        assert [number for number, _, _ in top_trials(database, study, 3)] == [1, 0, 3]
+        study = database.open_study(STUDY)
+        assert [number for number, _, _ in top_trials(study, 3)] == [1, 2, 0]
+        record = study.trial_record(1)
+        study.add_trial(2, record.launch_id, {**record.config, "seed": 99})
+        assert [number for number, _, _ in top_trials(study, 3)] == [1, 0, 3]
 
 
 def test_mistakes_are_refused_before_anything_is_trained(
@@ -164,7 +163,7 @@ def test_the_plain_best_says_what_being_the_best_of_many_is_worth(
     searched: str, folder: Path
 ) -> None:
     with open_database(searched) as database:
-        export(database, load_study(database, STUDY), folder / "best.json")
+        export(database.open_study(STUDY), folder / "best.json")
     evidence = json.loads((folder / "best.json").read_text())["evidence"]
     (low, high), (wide_low, wide_high) = evidence["interval"], evidence["corrected_interval"]
     assert wide_low < low < high < wide_high

@@ -110,7 +110,7 @@ def test_a_search_warns_once_and_its_summary_again(url: str, slow_starters: bool
             open_session(database, 60, sampler="random", tolerance=Tolerance(say=said.append)),
             slow_starters=slow_starters,
         )
-        summary = summarize(database, open_session(database, 60).study)
+        summary = summarize(open_session(database, 60).store)
     first, *others = summary.rung_correlations
     assert (first.rung, first.later, first.reached) == (1, 3, 60)
     assert first.is_low == slow_starters
@@ -137,11 +137,13 @@ def test_status_shows_it_to_people_and_programs(
 
 def test_rungs_are_those_of_the_last_launch(database: Database) -> None:
     run(open_session(database, 20, sampler="random"), slow_starters=True)
-    assert database.rungs(STUDY) == [1, 3]
+    assert database.open_study(STUDY).rungs() == [1, 3]
     run(open_session(database, 24, "fifo"), slow_starters=True)
-    assert database.rungs(STUDY) == [1, 3], "fifo compares nothing"
+    assert database.open_study(STUDY).rungs() == [1, 3], "fifo compares nothing"
     session = open_session(database, 30)
     session.scheduler.rungs.pop(1)
     run(session, slow_starters=True)
-    assert database.rungs(STUDY) == [3]
-    assert database.rungs("another") == []
+    assert database.open_study(STUDY).rungs() == [3]
+    other = open_session(database, 4, study="another")
+    assert other.store.rungs() == []
+    other.close("done")

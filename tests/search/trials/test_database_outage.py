@@ -77,7 +77,7 @@ def check_outage(server: Server, folder: Path, fault: str) -> None:
     with open_database(url) as database:
         found = check_study(database, STUDY, TRIALS, acknowledged=acknowledged(folder))
         check_no_repeats(found)
-        assert [launch.outcome for launch in database.launches(STUDY)] == ["done"]
+        assert [launch.outcome for launch in database.open_study(STUDY).launches.all()] == ["done"]
 
 
 @pytest.mark.timeout(120)
@@ -101,7 +101,8 @@ def test_beyond_the_outage_the_search_ends_and_can_be_gone_on_with(
     assert "waiting for up to" in said[0]
     with open_database(url) as database:
         # The process that died is this one, which lives on.
-        database.end_launch(database.launches(STUDY)[0].id, "killed")
+        launches = database.open_study(STUDY).launches
+        launches.end(launches.all()[0].id, "killed")
         search(database, 6)
         check_study(database, STUDY, 6)
 
@@ -169,7 +170,7 @@ def answers_lost(engine: Engine, share: float, draw: random.Random) -> Iterator[
 def test_what_was_kept_unheard_is_not_kept_twice(either_database: Database, seed: int) -> None:
     quick = Tolerance(lease_seconds=1.2)  # what nobody knows of is given up at a heartbeat
     session = open_session(either_database, 8, tolerance=quick)
-    ours, optunas = either_database._engine, either_database.optuna_storage.engine
+    ours, optunas = either_database.connections.engine, either_database.optuna_storage.engine
     with (
         answers_lost(ours, 0.1, random.Random(seed)),
         answers_lost(optunas, 0.1, random.Random(-seed)),
@@ -182,7 +183,7 @@ def test_what_was_kept_unheard_is_not_kept_twice(either_database: Database, seed
 
 def test_a_full_disk_is_not_waited_for(database: Database) -> None:
     session = open_session(database, 3)
-    with database._engine.connect() as connection:
+    with database.connections.engine.connect() as connection:
         connection.exec_driver_sql("SELECT 1")
     started = time.monotonic()
 
@@ -198,7 +199,7 @@ def test_a_full_disk_is_not_waited_for(database: Database) -> None:
 def test_a_study_deleted_meanwhile_ends_the_search_in_one_line(either_database: Database) -> None:
     session = open_session(either_database, 3)
     started = session.next_trial()
-    either_database.optuna_storage.delete_study(session.study._study_id)
+    either_database.optuna_storage.delete_study(session.store.study_id)
     with pytest.raises(StorageUnavailable, match="was deleted meanwhile; start the search again"):
         session.next_trial()
     assert started is not None

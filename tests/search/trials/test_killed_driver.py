@@ -38,8 +38,10 @@ def check_after_kills(url: str, trials: int, kills: int, folder: Path) -> None:
     with open_database(url) as database:
         found = check_study(database, STUDY, trials, acknowledged=acknowledged(folder))
         check_no_repeats(found)
-        outcomes = [launch.outcome for launch in database.launches(STUDY)]
-        assert database.epoch_count(STUDY) <= sum(len(t.intermediate_values) for t in found)
+        outcomes = [launch.outcome for launch in database.open_study(STUDY).launches.all()]
+        assert database.open_study(STUDY).epoch_count() <= sum(
+            len(t.intermediate_values) for t in found
+        )
     assert outcomes == [None] * kills + ["done"]
     assert sum(t.state == TrialState.FAIL for t in found) <= 2 * kills
     # What went on did so from the last epoch that was acknowledged, or from one after it.

@@ -16,7 +16,7 @@ from search.settings import make_settings
 from search.trials.driver_leases import DIED, Watch, host_name
 from search.trials.live_trial import Tolerance
 from search.trials.study import launch_sampler, open_study
-from storage import Database, LaunchStart, open_database
+from storage import Database, Launches, LaunchStart, open_database
 from tests.search.checker import check_no_repeats, check_study
 from tests.search.loop import (
     EPOCHS,
@@ -27,6 +27,7 @@ from tests.search.loop import (
     open_session,
     start_driver,
 )
+from tests.search.stored import records_of
 
 QUICK_LEASE = 2.4
 """Seconds: a heartbeat every fifth of a second."""
@@ -45,9 +46,9 @@ def check_shared(url: str, trials: int, drivers: int, folder: Path, scheduler: s
         found = check_study(database, STUDY, trials, acknowledged=acknowledged(folder))
         check_no_repeats(found)
         assert len(found) == trials, "nothing failed, and nothing was begun beyond the total"
-        launches = database.launches(STUDY)
+        launches = database.open_study(STUDY).launches.all()
         assert [launch.outcome for launch in launches] == ["done"] * drivers
-        by = {record.launch_id for record in database.trial_records(STUDY).values()}
+        by = {record.launch_id for record in records_of(database.open_study(STUDY))}
         assert by == {launch.id for launch in launches}
 
 
@@ -98,7 +99,7 @@ def test_the_rungs_of_both_are_the_same(database: Database) -> None:
 
 def test_no_two_launches_have_equal_seeds(database: Database) -> None:
     sessions = [open_session(database, 9, sampler="random") for _ in range(3)]
-    drawn = {launch_sampler(database, STUDY, s.launch_id)._rng.rng.random() for s in sessions}
+    drawn = {launch_sampler(s.store, s.launch_id)._rng.rng.random() for s in sessions}
     assert len(drawn) == 3
     for session in sessions:
         session.close("done")
@@ -117,8 +118,11 @@ def test_living_drivers_go_on_with_a_dead_ones_trials(either_url: str, tmp_path:
     with open_database(either_url) as database:
         found = check_study(database, STUDY, 16, acknowledged=acknowledged(folder))
         check_no_repeats(found)
-        assert sorted(str(n.outcome) for n in database.launches(STUDY)) == ["None", "done"]
-        reasons = [r.reason for r in database.trial_records(STUDY).values()]
+        assert sorted(str(n.outcome) for n in database.open_study(STUDY).launches.all()) == [
+            "None",
+            "done",
+        ]
+        reasons = [r.reason for r in records_of(database.open_study(STUDY))]
     assert reasons.count(DIED) >= 1
 
 
@@ -134,7 +138,7 @@ def test_a_driver_stopped_beyond_its_lease_drops_its_results_and_lives(
     other = start_driver(either_url, 16, folder, **options)
     try:
         with open_database(either_url, create=False) as database:
-            while not [r for r in database.trial_records(STUDY).values() if r.reason == DIED]:
+            while not [r for r in records_of(database.open_study(STUDY)) if r.reason == DIED]:
                 time.sleep(0.05)
     finally:
         os.kill(int(stopped.pid or 0), signal.SIGCONT)
@@ -142,8 +146,9 @@ def test_a_driver_stopped_beyond_its_lease_drops_its_results_and_lives(
     with open_database(either_url) as database:
         found = check_study(database, STUDY, 16, acknowledged=acknowledged(folder))
         check_no_repeats(found)
-        assert [launch.outcome for launch in database.launches(STUDY)] == ["done", "done"]
-        reasons = [r.reason for r in database.trial_records(STUDY).values()]
+        store = database.open_study(STUDY)
+        assert [launch.outcome for launch in store.launches.all()] == ["done", "done"]
+        reasons = [r.reason for r in records_of(store)]
     assert reasons.count(DIED) >= 2
 
 
@@ -151,12 +156,22 @@ def is_stopped(driver: ForkProcess) -> bool:
     return Path(f"/proc/{driver.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-def elsewhere(database: Database) -> int:
+@pytest.fixture
+def launches(either_database: Database) -> Launches:
+    """Give the launches of a new study on each back end in turn."""
+    return made_up(either_database)
+
+
+def made_up(database: Database) -> Launches:
+    settings = make_settings(space="quick", trials=4, study=STUDY)
+    return open_study(database, settings, IDENTITY).launches
+
+
+def elsewhere(launches: Launches) -> int:
     """Start a launch on another machine, of which only heartbeats can be seen."""
-    start = LaunchStart(
-        study_name=STUDY, settings={}, environment={}, host="elsewhere", pid=1, process_started=1.0
+    return launches.start(
+        LaunchStart(settings={}, environment={}, host="elsewhere", pid=1, process_started=1.0)
     )
-    return database.start_launch(start)
 
 
 def look_for(watch: Watch, seconds: float) -> set[int]:
@@ -168,21 +183,21 @@ def look_for(watch: Watch, seconds: float) -> set[int]:
     return watch.living()
 
 
-def test_a_driver_elsewhere_is_dead_after_its_lease(either_database: Database) -> None:
-    watch, launch = Watch(either_database, STUDY, lease_seconds=1.2), elsewhere(either_database)
+def test_a_driver_elsewhere_is_dead_after_its_lease(launches: Launches) -> None:
+    watch, launch = Watch(launches, lease_seconds=1.2), elsewhere(launches)
     assert watch.living() == {launch}
     for _ in range(4):
-        either_database.heartbeat(launch)
+        launches.heartbeat(launch)
         assert look_for(watch, 0.4) == {launch}
     assert look_for(watch, 1.5) == set()
-    either_database.heartbeat(launch)
+    launches.heartbeat(launch)
     assert watch.living() == {launch}
-    either_database.end_launch(launch, "done")
+    launches.end(launch, "done")
     assert watch.living() == set()
 
 
-def test_who_looked_away_judges_nobody(either_database: Database) -> None:
-    watch, launch = Watch(either_database, STUDY, lease_seconds=0.6), elsewhere(either_database)
+def test_who_looked_away_judges_nobody(launches: Launches) -> None:
+    watch, launch = Watch(launches, lease_seconds=0.6), elsewhere(launches)
     assert watch.living() == {launch}
     time.sleep(0.8)  # asleep, or without a database, as the other one may have been
     assert watch.living() == {launch}
@@ -198,11 +213,12 @@ def test_a_clock_that_is_set_makes_nobody_dead(
         def now(cls, tz: tzinfo | None = None) -> "Wrong":
             return super().now(UTC) + timedelta(hours=hours)
 
-    watch, launch = Watch(database, STUDY, lease_seconds=1.2), elsewhere(database)
+    launches = made_up(database)
+    watch, launch = Watch(launches, lease_seconds=1.2), elsewhere(launches)
     assert watch.living() == {launch}
-    monkeypatch.setattr("storage.records.datetime", Wrong)  # SQLite's clock is the machine's
+    monkeypatch.setattr("storage.connections.datetime", Wrong)  # SQLite's clock is the machine's
     assert watch.living() == {launch}
-    database.heartbeat(launch)
+    launches.heartbeat(launch)
     assert look_for(watch, 0.2) == {launch}
     assert look_for(watch, 2.0) == set(), "and the dead are still found"
 
@@ -215,12 +231,13 @@ def test_a_drivers_own_clock_has_no_say_on_postgresql(
         def now(cls, tz: tzinfo | None = None) -> "Wrong":
             return super().now(UTC) + timedelta(hours=1)
 
-    monkeypatch.setattr("storage.records.datetime", Wrong)
+    monkeypatch.setattr("storage.connections.datetime", Wrong)
     with open_database(postgresql_url) as database:
-        launch = elsewhere(database)
-        (kept,) = database.launches(STUDY)
+        launches = made_up(database)
+        launch = elsewhere(launches)
+        (kept,) = launches.all()
         assert abs(datetime.now(UTC) - kept.heartbeat_at) < timedelta(minutes=1)
-        assert Watch(database, STUDY).living() == {launch}
+        assert Watch(launches).living() == {launch}
 
 
 def test_a_host_is_itself_until_it_starts_again() -> None:
@@ -234,7 +251,7 @@ def test_a_trial_whose_reservation_was_not_heard_of_is_given_up(database: Databa
     assert lost is not None
     time.sleep(0.05)
     session.heartbeat()
-    assert database.trial_record(STUDY, lost.number).reason == DIED
+    assert database.open_study(STUDY).trial_record(lost.number).reason == DIED
     drive(session)
     session.close("done")
     check_study(database, STUDY, 3)
@@ -254,13 +271,13 @@ def check_polled(url: str, tmp_path: Path, seconds: float) -> None:
     """Read all trials five times a second while a driver writes."""
     with open_database(url) as database:
         settings = make_settings(space="quick", trials=10**4, study=STUDY)
-        study = open_study(database, settings, {**IDENTITY, "epochs": EPOCHS})
+        store = open_study(database, settings, {**IDENTITY, "epochs": EPOCHS})
         folder = tmp_path / "search"
         # Without patience: one failed write ends it.
         driver = start_driver(url, 10**4, folder, tolerance=Tolerance(outage_seconds=0.0))
         end, seen = time.monotonic() + seconds, 0
         while time.monotonic() < end:
-            seen = len(database.optuna_storage.get_all_trials(study._study_id))
+            seen = len(database.optuna_storage.get_all_trials(store.study_id))
             database.optuna_storage.get_all_studies()
             time.sleep(0.2)
         assert driver.is_alive()

@@ -16,6 +16,7 @@ from search.workspace import space_check
 from storage import Database
 from tests.search.checker import check_study
 from tests.search.loop import STUDY, Checkpoints, curve, drive, metrics, open_session
+from tests.search.stored import decisions_of
 
 
 def failure(kind: FailureKind, reason: str = "told so") -> Failure:
@@ -49,7 +50,7 @@ def test_what_may_be_bad_luck_is_tried_again_as_often_as_told(
     session.close("done")
     trials = check_study(database, STUDY)
     assert {trials[t.number].state for t in (first, second, third)} == {TrialState.FAIL}
-    reasons = [database.trial_record(STUDY, t.number).reason for t in (first, third)]
+    reasons = [database.open_study(STUDY).trial_record(t.number).reason for t in (first, third)]
     assert reasons == [f"{kind}: told so; queued again", f"{kind}: told so"]
 
 
@@ -72,10 +73,13 @@ def test_out_of_memory_is_tried_with_smaller_micro_batches_twice(database: Datab
     assert [t.micro_batches for t in attempts] == [1, 2, 4]
     assert len({t.config.model_dump_json() for t in attempts}) == 1, "the batch size stays"
     session.close("done")
-    assert database.trial_record(STUDY, attempts[0].number).reason == (
+    assert database.open_study(STUDY).trial_record(attempts[0].number).reason == (
         "out_of_memory: told so; queued again, in 2 micro-batches"
     )
-    assert database.trial_record(STUDY, attempts[2].number).reason == "out_of_memory: told so"
+    assert (
+        database.open_study(STUDY).trial_record(attempts[2].number).reason
+        == "out_of_memory: told so"
+    )
     check_study(database, STUDY)
 
 
@@ -132,8 +136,10 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint(
     assert list(retry.intermediate_values) == list(range(1, 10))
     assert retry.intermediate_values == {e: curve(number, e) for e in range(1, 10)}
     # Four epochs were trained once, though two trials have them.
-    assert database.epoch_count(STUDY) == 2 * 9
-    decided = [d.epoch for d in database.decisions(STUDY) if d.number == retry.number]
+    assert database.open_study(STUDY).epoch_count() == 2 * 9
+    decided = [
+        d.epoch for d in decisions_of(database.open_study(STUDY)) if d.number == retry.number
+    ]
     assert decided == list(range(4, 9))
 
 
@@ -170,8 +176,8 @@ def test_a_resumed_trial_without_accuracy_fails(database: Database) -> None:
     wrong = metrics(2, 0.5).model_copy(update={"val_accuracy": None})
     assert session.resume(number, [metrics(1, 0.5), wrong]).action == "stop"
     session.close("done")
-    assert "bad_report" in database.trial_record(STUDY, number).reason
-    assert database.epochs(STUDY) == []
+    assert "bad_report" in database.open_study(STUDY).trial_record(number).reason
+    assert database.open_study(STUDY).epochs() == []
 
 
 def test_a_chain_counts_once_at_a_rung(database: Database, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -11,11 +10,10 @@ from fmnist_models.training.metrics import EpochMetrics
 from search.results.summary import environment_of, summarize
 from search.samplers.registry import make_sampler
 from search.settings import SAMPLERS, SCHEDULERS, make_settings
-from search.trials.endings import give_up
 from search.trials.epoch_recorder import RUNS_ON
-from search.trials.retry_chain import KNOWN_GOOD
+from search.trials.retry_chain import KNOWN_GOOD, give_up
 from search.trials.session import MOST_FAILURES
-from search.trials.study import finished, open_study
+from search.trials.study import finished_trials, open_study
 from search.workers.messages import Failure
 from spaces import get_space
 from storage import Database, open_database
@@ -31,6 +29,7 @@ from tests.search.loop import (
     open_session,
     search,
 )
+from tests.search.stored import decisions_of
 
 
 def diverged(reason: str) -> Failure:
@@ -51,17 +50,17 @@ def test_the_total_is_exact_and_every_trial_is_recorded(database: Database, sche
 def test_a_pruned_trial_keeps_its_last_value_rung_and_reason(database: Database) -> None:
     search(database, 12)
     pruned = [t for t in check_study(database, STUDY, 12) if t.state == TrialState.PRUNED]
-    last = {d.number: d for d in database.decisions(STUDY)}
+    last = {d.number: d for d in decisions_of(database.open_study(STUDY))}
     for trial in pruned:
         assert trial.value == curve(trial.number, trial.last_step)
         assert last[trial.number].rung == trial.last_step
-        assert "others at rung" in database.trial_record(STUDY, trial.number).reason
+        assert "others at rung" in database.open_study(STUDY).trial_record(trial.number).reason
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_recorded_decisions_replay(database: Database, scheduler: str) -> None:
     session = search(database, 12, scheduler)
-    assert (check_replay(database, session.study) > 0) == (scheduler != "fifo")
+    assert (check_replay(session.store) > 0) == (scheduler != "fifo")
 
 
 def test_a_known_good_point_is_never_stopped(database: Database) -> None:
@@ -70,7 +69,7 @@ def test_a_known_good_point_is_never_stopped(database: Database) -> None:
     points = [t for t in trials if KNOWN_GOOD in t.user_attrs]
     assert len(points) == len(get_space("quick").points)
     assert {t.state for t in points} == {TrialState.COMPLETE}
-    assert any(d.reason.startswith(RUNS_ON) for d in database.decisions(STUDY))
+    assert any(d.reason.startswith(RUNS_ON) for d in decisions_of(database.open_study(STUDY)))
 
 
 def test_patience_ends_a_trial_as_complete_with_its_last_value(database: Database) -> None:
@@ -87,7 +86,7 @@ def test_patience_ends_a_trial_as_complete_with_its_last_value(database: Databas
     ended = session.study.get_trials()[started.number]
     assert (ended.state, ended.value) == (TrialState.COMPLETE, 0.85)
     assert list(ended.intermediate_values) == [1, 2, 3, 4]
-    reason = database.trial_record(STUDY, started.number).reason
+    reason = database.open_study(STUDY).trial_record(started.number).reason
     assert reason == "no better in the last 2 epochs (patience)"
     session.close("done")
 
@@ -96,7 +95,7 @@ def test_a_trial_counts_by_its_own_configuration(database: Database) -> None:
     session = open_session(database, 1)
     started = session.next_trial()
     assert started.config.epochs == EPOCHS
-    record = database.trial_record(STUDY, started.number)
+    record = database.open_study(STUDY).trial_record(started.number)
     assert record.config == started.config.model_dump(mode="json")
     assert session.next_trial() is None, "the one that runs may complete the total"
     session.close("done")
@@ -115,7 +114,10 @@ def test_a_second_launch_goes_on_to_the_new_total(url: str) -> None:
             trials = check_study(database, STUDY, total)
     check_no_repeats(trials)
     with open_database(url) as database:
-        assert [launch.outcome for launch in database.launches(STUDY)] == ["done", "done"]
+        assert [launch.outcome for launch in database.open_study(STUDY).launches.all()] == [
+            "done",
+            "done",
+        ]
 
 
 def test_a_rerun_of_a_finished_study_does_nothing(database: Database) -> None:
@@ -148,7 +150,7 @@ def test_a_failure_is_kept_with_its_reason_and_the_search_goes_on(database: Data
     session.close("done")
     trials = check_study(database, STUDY, 4)
     assert trials[bad].state == TrialState.FAIL
-    assert database.trial_record(STUDY, bad).reason.startswith("diverged")
+    assert database.open_study(STUDY).trial_record(bad).reason.startswith("diverged")
     assert not [t for t in trials if "retry_of" in t.user_attrs], "its own fault is not retried"
 
 
@@ -183,7 +185,7 @@ def test_closing_gives_up_what_runs_and_queues_it_again(database: Database) -> N
     assert session.view().running == ()
     given_up = [t for t in check_study(database, STUDY, 0) if t.state == TrialState.FAIL]
     assert len(given_up) == 3
-    assert "interrupted" in database.trial_record(STUDY, given_up[0].number).reason
+    assert "interrupted" in database.open_study(STUDY).trial_record(given_up[0].number).reason
     search(database, 5)
     trials = check_study(database, STUDY, 5)
     retries = {t.user_attrs["retry_of"]: t.params for t in trials if "retry_of" in t.user_attrs}
@@ -193,11 +195,11 @@ def test_closing_gives_up_what_runs_and_queues_it_again(database: Database) -> N
 
 def test_what_comes_for_a_trial_that_does_not_run_is_dropped(database: Database) -> None:
     session = search(database, 2)
-    before = database.epochs(STUDY)
+    before = database.open_study(STUDY).epochs()
     late = session.report(0, metrics(3, 0.99))
     assert (late.action, late.reason) == ("stop", "the trial is not running")
     session.fail(0, diverged("late"))
-    assert database.epochs(STUDY) == before
+    assert database.open_study(STUDY).epochs() == before
     check_study(database, STUDY, 2)
 
 
@@ -205,17 +207,15 @@ def test_trials_that_another_driver_took_over_are_let_go(database: Database) -> 
     session = open_session(database, 4)
     first, second, third = (session.next_trial().number for _ in range(3))
     for number in (first, second, third):
-        give_up(
-            database, session.study, session.study.trials[number]._trial_id, "its lease is over"
-        )
+        give_up(session.store, session.study.trials[number]._trial_id, "its lease is over")
     assert session.report(first, metrics(1, 0.5)).action == "stop"
     session.fail(second, diverged("late"))
     assert [live.number for live in session.view().running] == [third]
     session.close("done")
     trials = session.study.trials
     assert [t.user_attrs.get("retry_of") for t in trials] == [None] * 3 + [first, second, third]
-    assert database.trial_record(STUDY, second).reason == "its lease is over"
-    assert database.epochs(STUDY) == []
+    assert database.open_study(STUDY).trial_record(second).reason == "its lease is over"
+    assert database.open_study(STUDY).epochs() == []
 
 
 def test_figures_that_are_no_numbers_never_get_in() -> None:
@@ -226,10 +226,9 @@ def test_figures_that_are_no_numbers_never_get_in() -> None:
 
 def test_a_reopened_study_has_its_finished_trials(database: Database) -> None:
     search(database, 4)
-    study = optuna.load_study(study_name=STUDY, storage=database.optuna_storage)
-    assert len(finished(study.get_trials())) == 4
+    assert finished_trials(database.open_study(STUDY).counts()) == 4
     settings = make_settings(space="quick", trials=4, study=STUDY)
-    assert len(finished(open_study(database, settings, {**IDENTITY}).get_trials())) == 4
+    assert finished_trials(open_study(database, settings, {**IDENTITY}).counts()) == 4
 
 
 def test_a_queued_trial_that_is_too_slow_here_fails_and_the_next_is_taken(
@@ -241,7 +240,7 @@ def test_a_queued_trial_that_is_too_slow_here_fails_and_the_next_is_taken(
     assert all(trial.config.model.width < 32 for trial in started)
     slow = session.study.get_trials()[1]
     assert slow.state == TrialState.FAIL
-    assert "too slow" in database.trial_record(STUDY, 1).reason
+    assert "too slow" in database.open_study(STUDY).trial_record(1).reason
     session.close("done")
 
 
@@ -276,7 +275,7 @@ def test_every_sampler_takes_the_seed_of_a_long_study(name: str) -> None:
 
 def test_the_export_tells_of_the_machine_that_ran_the_best_trial(database: Database) -> None:
     session = search(database, 3)
-    best = summarize(database, session.study).best
+    best = summarize(session.store).best
     assert best is not None
     open_session(database, 4).close("another machine")
-    assert environment_of(database, STUDY, best.number) == ENVIRONMENT
+    assert environment_of(session.store, best.number) == ENVIRONMENT

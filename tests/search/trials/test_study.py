@@ -9,13 +9,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.cli.commands import load_study
 from search.errors import UsageError
 from search.settings import make_settings
 from search.trials.driver_leases import host_name, process_started, reap
-from search.trials.study import enqueue_points, open_study
+from search.trials.study import enqueue_points, open_study, optuna_study
 from spaces import SpaceContext, get_space
-from storage import Database, LaunchStart
+from storage import Database, LaunchStart, StorageRefused, StudyStore
 from tests.search.checker import check_no_repeats, check_study
 from tests.search.loop import EPOCHS, IDENTITY, STUDY, drive, open_session, search
 
@@ -44,18 +43,18 @@ def test_a_plain_optuna_study_of_the_name_is_refused(database: Database) -> None
 def test_a_study_that_was_deleted_is_started_anew(database: Database) -> None:
     search(database, 3)
     optuna.delete_study(study_name=STUDY, storage=database.optuna_storage)
-    with pytest.raises(UsageError, match="was deleted"):
-        load_study(database, STUDY)
+    with pytest.raises(StorageRefused, match="was deleted"):
+        database.open_study(STUDY)
     session = open_session(database, 2, epochs=5)
     drive(session)
     session.close("done")
     check_study(database, STUDY, 2)
     assert database.study_identity(STUDY)["epochs"] == 5
-    assert len(database.launches(STUDY)) == 1
+    assert len(database.open_study(STUDY).launches.all()) == 1
 
 
 def test_a_new_study_says_what_it_maximises(database: Database) -> None:
-    study = open_study(database, SETTINGS, IDENTITY)
+    study = optuna_study(open_study(database, SETTINGS, IDENTITY))
     assert study.direction == optuna.study.StudyDirection.MAXIMIZE
     assert study.metric_names == ["validation accuracy"]
 
@@ -75,12 +74,12 @@ def test_a_restarted_sampler_does_not_replay_its_parameters(
 
 
 def test_points_are_queued_once_and_only_where_affordable(database: Database) -> None:
-    study, space = open_study(database, SETTINGS, IDENTITY), get_space("quick")
+    store, space = open_study(database, SETTINGS, IDENTITY), get_space("quick")
     narrow = SpaceContext(EPOCHS, affordable=lambda model: model.width < 32)
-    assert enqueue_points(database, study, space, narrow) == (1, 1)
-    assert enqueue_points(database, study, space, narrow) == (1, 1)
-    assert enqueue_points(database, study, space, SpaceContext(EPOCHS)) == (2, 0)
-    queued = [t.system_attrs["fixed_params"]["quick.width"] for t in study.get_trials()]
+    assert enqueue_points(store, space, narrow) == (1, 1)
+    assert enqueue_points(store, space, narrow) == (1, 1)
+    assert enqueue_points(store, space, SpaceContext(EPOCHS)) == (2, 0)
+    queued = [t.system_attrs["fixed_params"]["quick.width"] for t in store.trials()]
     assert queued == [16, 32]
 
 
@@ -89,29 +88,27 @@ def test_a_living_drivers_trials_are_left_alone(database: Database) -> None:
     drive(session, epochs=2)
     running = [live.number for live in session.view().running]
     assert running
-    assert reap(database, session.study) == []
+    assert reap(session.store) == []
     session.close("done")
-    assert reap(database, session.study) == []
+    assert reap(session.store) == []
 
 
 def test_a_running_trial_of_nobody_is_given_up(database: Database) -> None:
     session = open_session(database, 4)
     asked = session.study.ask().number
-    assert reap(database, session.study) == [asked]
+    assert reap(session.store) == [asked]
     session.close("done")
 
 
-def _launch(database: Database, **changes: object) -> int:
-
+def _launch(store: StudyStore, **changes: object) -> int:
     values = {
-        "study_name": STUDY,
         "settings": {},
         "environment": {"validation_images": 10_000},
         "host": host_name(),
         "pid": os.getpid(),
         "process_started": process_started(os.getpid()),
     }
-    return database.start_launch(LaunchStart(**{**values, **changes}))
+    return store.launches.start(LaunchStart(**{**values, **changes}))
 
 
 @pytest.mark.parametrize(
@@ -124,34 +121,35 @@ def _launch(database: Database, **changes: object) -> int:
     ],
 )
 def test_who_is_dead(database: Database, changes: dict[str, object], dead: bool) -> None:
-    study = open_study(database, SETTINGS, IDENTITY)
-    launch = _launch(database, **changes)
-    database.add_trial(STUDY, study.ask().number, launch, {})
-    assert reap(database, study) == ([0] if dead else [])
+    store = open_study(database, SETTINGS, IDENTITY)
+    launch = _launch(store, **changes)
+    store.add_trial(optuna_study(store).ask().number, launch, {})
+    assert reap(store) == ([0] if dead else [])
 
 
 def test_a_killed_driver_that_nobody_collects_is_dead(database: Database) -> None:
     zombie = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     started = process_started(zombie.pid)
-    study = open_study(database, SETTINGS, IDENTITY)
-    launch = _launch(database, pid=zombie.pid, process_started=started)
-    database.add_trial(STUDY, study.ask().number, launch, {})
-    assert reap(database, study) == []
+    store = open_study(database, SETTINGS, IDENTITY)
+    launch = _launch(store, pid=zombie.pid, process_started=started)
+    store.add_trial(optuna_study(store).ask().number, launch, {})
+    assert reap(store) == []
     zombie.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
-    assert reap(database, study) == [0]
+    assert reap(store) == [0]
     zombie.communicate()
 
 
 def test_a_driver_that_died_while_asking_loses_no_known_good_point(database: Database) -> None:
-    study = open_study(database, SETTINGS, IDENTITY)
+    store = open_study(database, SETTINGS, IDENTITY)
+    study = optuna_study(store)
     point = dict(get_space("quick").points["quick-2-16"])
     study.enqueue_trial(point)
     asked = study.ask()
     asked.suggest_categorical("quick.batch_norm", [True, False])
-    assert reap(database, study) == [asked.number]
+    assert reap(store) == [asked.number]
     assert study.trials[0].state == TrialState.FAIL
     retry = study.trials[1]
     assert retry.system_attrs["fixed_params"] == point
     assert retry.user_attrs["retry_of"] == 0
-    assert database.trial_record(STUDY, 0).reason.startswith("the driver died")
+    assert database.open_study(STUDY).trial_record(0).reason.startswith("the driver died")

@@ -65,7 +65,7 @@ def test_a_bad_result_fails_its_trial_alone(
     assert not link.call(lambda: link.result(bad.number, result), True)
     assert link.call(lambda: link.result(good.number, GOOD), False)
     assert link.error is None
-    assert reason in database.trial_record(STUDY, bad.number).reason
+    assert reason in database.open_study(STUDY).trial_record(bad.number).reason
     assert state_of(link, bad.number) == TrialState.FAIL
     link.session.close("done")
 
@@ -75,7 +75,7 @@ def test_the_epochs_of_a_checkpoint_become_the_trials_own(database: Database) ->
     number = link.next_trial().number
     epochs = [metrics(epoch, 0.5).model_dump() for epoch in (1, 2)]
     assert link.result(number, {f"{RESUMED}/epochs": epochs})
-    assert [row.epoch for row in database.epochs(STUDY, number)] == [1, 2]
+    assert [row.epoch for row in database.open_study(STUDY).epochs(number)] == [1, 2]
     link.session.close("done")
 
 
@@ -120,7 +120,10 @@ def test_a_silent_worker_is_ended_and_what_it_said_last_is_dropped(database: Dat
     clock.now += 2
     link.turn({number: worker})
     assert link.killed == [worker]
-    assert "longer than 4 s (--trial-timeout)" in database.trial_record(STUDY, number).reason
+    assert (
+        "longer than 4 s (--trial-timeout)"
+        in database.open_study(STUDY).trial_record(number).reason
+    )
     assert state_of(link, number) == TrialState.FAIL
     assert not link.result(number, GOOD)
     link.lost(number, "worker died")
