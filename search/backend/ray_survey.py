@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,8 @@ from fmnist_models.compute.precision import Precision
 from fmnist_models.data.dataset import Dataset
 from fmnist_models.training.cost import CostModel
 from search.errors import SurroundingsError
-from search.planning.cost_estimate import Machine, choose_probes, measure
-from search.planning.plan import Node, SearchPlan
+from search.planning.cost_estimate import Findings, Machine, choose_probes, measure_machine
+from search.planning.plan import Node, TrialSetup
 from spaces import get_space
 
 SURVEY_SECONDS = 180.0
@@ -20,24 +20,13 @@ there, but nothing is known of it."""
 
 
 @dataclass(frozen=True)
-class Measured:
+class NodeMeasurement:
     """What one node found out about itself; `card_memory_bytes` of one of its GPUs, else 0."""
 
     precision: Precision
     cost: CostModel
     device_name: str
     card_memory_bytes: int
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What all nodes found, as one, on the safe side: the slowest one's cost, the smallest card,
-    and bf16 only where it is the faster one everywhere. `remarks` are lines for the user."""
-
-    machine: Machine
-    device_name: str
-    card_memory_bytes: int
-    remarks: tuple[str, ...]
 
 
 def cluster_nodes() -> dict[str, Node]:
@@ -68,48 +57,56 @@ def cluster_worker(dataset: Dataset) -> Any:
     return tune.with_parameters(TrialWorker, dataset=dataset)
 
 
-def survey(nodes: Mapping[str, Node], space: str, plan: SearchPlan, dataset: Dataset) -> Survey:
+def survey(nodes: Mapping[str, Node], space: str, setup: TrialSetup, dataset: Dataset) -> Findings:
     """Let each node that has room for a trial measure what training costs there, all at once.
 
-    Raises SurroundingsError when no node can tell, because all are busy or too slow for the plan.
+    What they find counts as one, on the safe side: the slowest one's cost, the smallest card, and
+    bf16 only where it is the faster one everywhere.
+    Raises SurroundingsError when no node can tell, because all are busy or too slow for `setup`.
     """
-    asked = _ask(nodes, space, plan, dataset)
-    found, failures = _answers(asked)
+    found, failures = _answers(_ask(nodes, space, setup, dataset))
     if not found:
         raise SurroundingsError(f"no node of the cluster can train: {'; '.join(failures)}")
     formats = {measured.precision for measured in found}
     remarks = [f"not measured: {failure}" for failure in failures]
     if len(formats) > 1:
         remarks.append("bf16 is not the faster one on every node, so all trials train in fp32")
-    slowest = max(found, key=lambda measured: _reference_seconds(measured, space))
-    precision: Precision = "bf16" if formats == {"bf16"} else "fp32"
-    return Survey(
-        machine=Machine(dataset, precision, slowest.cost),
+    largest = choose_probes(get_space(space))[-1].model  # of the networks that were timed
+    card = min(measured.card_memory_bytes for measured in found)
+    return Findings(
+        machine=Machine(
+            dataset=dataset,
+            precision="bf16" if formats == {"bf16"} else "fp32",
+            cost=max((m.cost for m in found), key=lambda cost: cost.image_seconds(largest)),
+        ),
         device_name=", ".join(sorted({measured.device_name for measured in found})),
-        card_memory_bytes=min(measured.card_memory_bytes for measured in found),
+        nodes=tuple(
+            node.model_copy(update={"card_memory_bytes": card if node.gpus else 0})
+            for node in nodes.values()
+        ),
         remarks=tuple(remarks),
     )
 
 
 def _ask(
-    nodes: Mapping[str, Node], space: str, plan: SearchPlan, dataset: Dataset
+    nodes: Mapping[str, Node], space: str, setup: TrialSetup, dataset: Dataset
 ) -> dict[Any, str]:
     """Start the measurement on each node; the names of the nodes by Ray's reference."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     shared = ray.put(dataset)
-    task = ray.remote(num_cpus=plan.cpus_per_trial, num_gpus=plan.gpus_per_trial)(_measure)
+    task = ray.remote(num_cpus=setup.cpus_per_trial, num_gpus=setup.gpus_per_trial)(_measure)
     asked = {}
     for identifier, node in nodes.items():
-        if node.cpus >= plan.cpus_per_trial and node.gpus >= plan.gpus_per_trial:
+        if node.cpus >= setup.cpus_per_trial and node.gpus >= setup.gpus_per_trial:
             there = NodeAffinitySchedulingStrategy(identifier, soft=False)
             placed = task.options(scheduling_strategy=there)
-            asked[placed.remote(space, plan, shared)] = node.name
+            asked[placed.remote(space, setup, shared)] = node.name
     return asked
 
 
-def _answers(asked: Mapping[Any, str]) -> tuple[list[Measured], list[str]]:
+def _answers(asked: Mapping[Any, str]) -> tuple[list[NodeMeasurement], list[str]]:
     """What the nodes measured, and why some did not."""
     import ray
 
@@ -127,17 +124,14 @@ def _answers(asked: Mapping[Any, str]) -> tuple[list[Measured], list[str]]:
     return found, failures
 
 
-def _measure(space: str, plan: SearchPlan, dataset: Dataset) -> Measured:
+def _measure(space: str, setup: TrialSetup, dataset: Dataset) -> NodeMeasurement:
     """Runs on a node, in the place of a trial."""
     from fmnist_models.compute.precision import card_memory_bytes, choose_precision, device_name
 
-    precision = choose_precision(plan.device)
-    cost = measure(get_space(space), plan, dataset, precision).cost
-    device = plan.device
-    return Measured(precision, cost, device_name(device), card_memory_bytes(device))
-
-
-def _reference_seconds(measured: Measured, space: str) -> float:
-    """By which nodes are compared: seconds an image of the largest network that was timed."""
-    probes: Sequence[Any] = choose_probes(get_space(space))
-    return measured.cost.image_seconds(probes[-1].model)
+    precision = choose_precision(setup.device)
+    return NodeMeasurement(
+        precision=precision,
+        cost=measure_machine(get_space(space), setup, dataset, precision).cost,
+        device_name=device_name(setup.device),
+        card_memory_bytes=card_memory_bytes(setup.device),
+    )
