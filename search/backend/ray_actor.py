@@ -10,17 +10,15 @@ from typing import Any
 from ray.tune import Trainable
 
 from fmnist_models.data.dataset import Dataset
+from search.workers.messages import MESSAGE
 from search.workers.worker import Worker
-
-MESSAGE = "message"
-"""The one key of a result: Ray would take a dictionary within it apart."""
 
 
 class TrialWorker(Trainable):
     """Trains one epoch a step; `config` holds `settings` and `trial` as JSON text, and `number`.
 
-    Results hold the message of `Worker.step` as JSON. An exception of it reaches Ray, which then
-    replaces the process.
+    A result is the message of `Worker.step`, as JSON in one value: Ray would take a dictionary
+    apart. An exception of `step` reaches Ray, which then replaces the process.
     """
 
     def setup(self, config: dict[str, Any], dataset: Dataset | None = None) -> None:

@@ -8,6 +8,7 @@ Imported only once Ray runs: Ray reads its environment when it is imported.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from search.backend.ray_actor import MESSAGE, TrialWorker
+from search.backend.ray_actor import TrialWorker
 from search.backend.session_folder import session_folder
 from search.errors import SurroundingsError
 from search.planning.gpu_sharing import TrialNeeds
 from search.planning.plan import SearchPlan, TrialSize
 from search.trials.supervisor import Supervisor
-from search.workers.messages import StartedTrial, WorkerSettings
+from search.workers.messages import MESSAGE, StartedTrial, WorkerSettings
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 MOST_RESTARTS = 5
@@ -57,7 +58,7 @@ def run_trials(
     """
     for _ in range(1 + MOST_RESTARTS):
         try:
-            _run_tune(supervisor, plan, settings, worker or TrialWorker)
+            _run_tune(_Run(supervisor, plan, settings), worker or TrialWorker)
             break
         except _StopTune:
             supervisor.kill_all()
@@ -72,21 +73,15 @@ def run_trials(
         raise supervisor.error
 
 
-def _run_tune(
-    supervisor: Supervisor,
-    plan: SearchPlan,
-    settings: WorkerSettings,
-    worker: type[tune.Trainable],
-) -> None:
-    trials = _LiveTrials()
+def _run_tune(run: _Run, worker: type[tune.Trainable]) -> None:
     with session_folder() as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(worker, _resources(plan)),
+            tune.with_resources(worker, _resources(run.plan)),
             tune_config=tune.TuneConfig(
                 num_samples=-1,
-                search_alg=_SessionSearcher(supervisor, trials, plan, settings),
-                scheduler=_SessionScheduler(supervisor, trials),
-                max_concurrent_trials=plan.concurrency,
+                search_alg=_SessionSearcher(run),
+                scheduler=_SessionScheduler(run),
+                max_concurrent_trials=run.plan.concurrency,
                 reuse_actors=True,
                 trial_name_creator=lambda trial: f"trial_{trial.config['number']}",
                 trial_dirname_creator=lambda trial: f"trial_{trial.config['number']}",
@@ -94,7 +89,7 @@ def _run_tune(
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=str(scratch),
-                stop=_SessionStopper(supervisor, trials),
+                stop=_SessionStopper(run),
                 # Ray would keep them on the driver's disk, where another node cannot write.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 verbose=0,
@@ -130,45 +125,42 @@ def config_of(
     }
 
 
-class _LiveTrials:
-    """Ray's trials by our numbers, to get at their workers; those that ended are dropped."""
+@dataclass
+class _Run:
+    """What the adapters share: whom they hand on to, and Ray's live trials by our numbers."""
 
-    def __init__(self) -> None:
-        self.by_number: dict[int, Any] = {}
+    supervisor: Supervisor
+    plan: SearchPlan
+    settings: WorkerSettings
+    trials: dict[int, Any] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"by_number": {}}
+        """Ray pickles its experiments to disk; of a search nothing is kept there, SQL has it."""
+        return {}
 
-    def workers(self) -> dict[int, Any]:
-        """The handle of each live trial's worker; None for one that waits for its worker."""
-        live = {n: t for n, t in self.by_number.items() if not t.is_finished()}
-        self.by_number = live
-        return {n: t.temporary_state.ray_actor for n, t in live.items()}
+    def turn(self) -> None:
+        """A turn of Tune's loop; ends Tune where the search is to stop."""
+        self.trials = {n: t for n, t in self.trials.items() if not t.is_finished()}
+        workers = {n: t.temporary_state.ray_actor for n, t in self.trials.items()}
+        if self.supervisor.turn(workers):
+            raise _StopTune
 
 
 class _SessionSearcher(Searcher):
     """Ray's view of where configurations come from."""
 
-    def __init__(
-        self,
-        supervisor: Supervisor,
-        trials: _LiveTrials,
-        plan: SearchPlan,
-        settings: WorkerSettings,
-    ) -> None:
+    def __init__(self, run: _Run) -> None:
         super().__init__()
-        self._supervisor, self._trials = supervisor, trials
-        self._plan, self._settings = plan, settings
+        self._run = run
 
     def suggest(self, trial_id: str) -> Any:
-        if self._supervisor.is_over:
+        if self._run.supervisor.is_over:
             return Searcher.FINISHED
-        started = self._supervisor.next_trial()
-        if started is not None:
-            return config_of(started, self._plan, self._settings, self._supervisor.needs)
-        if self._supervisor.turn(self._trials.workers()):  # while Tune waits here, none else asks
-            raise _StopTune
-        return None
+        started = self._run.supervisor.next_trial()
+        if started is None:
+            self._run.turn()  # while Tune waits here, nothing else takes one
+            return None
+        return config_of(started, self._run.plan, self._run.settings, self._run.supervisor.needs)
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         pass  # the scheduler's adapter has heard it first, and knows who ended the trial
@@ -183,19 +175,19 @@ class _SessionSearcher(Searcher):
 class _SessionScheduler(FIFOScheduler):
     """Ray's view of who decides: sees every result before anyone else does."""
 
-    def __init__(self, supervisor: Supervisor, trials: _LiveTrials) -> None:
+    def __init__(self, run: _Run) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._supervisor, self._trials = supervisor, trials
+        self._run = run
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._trials.by_number[trial.config["number"]] = trial
+        self._run.trials[trial.config["number"]] = trial
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        goes_on = self._supervisor.result(trial.config["number"], result.get(MESSAGE, ""))
+        goes_on = self._run.supervisor.result(trial.config["number"], result.get(MESSAGE, ""))
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        self._supervisor.lost(trial.config["number"], _lost_reason(trial.error_file))
+        self._run.supervisor.lost(trial.config["number"], _lost_reason(trial.error_file))
 
 
 def _lost_reason(error_file: str | None) -> str:
@@ -213,13 +205,12 @@ def _lost_reason(error_file: str | None) -> str:
 class _SessionStopper(Stopper):
     """Ray's view of when all is over."""
 
-    def __init__(self, supervisor: Supervisor, trials: _LiveTrials) -> None:
-        self._supervisor, self._trials = supervisor, trials
+    def __init__(self, run: _Run) -> None:
+        self._run = run
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        if self._supervisor.turn(self._trials.workers()):
-            raise _StopTune
+        self._run.turn()
         return False

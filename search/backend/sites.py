@@ -20,7 +20,6 @@ from fmnist_models.compute.precision import (
 )
 from fmnist_models.data.dataset import Dataset
 from search.backend.ray_session import ray_alone, ray_joined
-from search.backend.ray_survey import cluster_nodes, cluster_worker, survey
 from search.planning.cost_estimate import Findings, measure_machine
 from search.planning.plan import Node, TrialSetup, this_machine
 from spaces import Space
@@ -49,9 +48,9 @@ def open_site(address: str | None, *, on_cpu: bool) -> Iterator[Site]:
         yield LocalSite("cpu" if on_cpu else default_device())
         return
     with ray_joined(address):
-        nodes = cluster_nodes()
-        has_gpus = any(node.gpus for node in nodes.values())
-        yield ClusterSite(nodes, "cuda" if has_gpus and not on_cpu else "cpu")
+        from search.backend.ray_cluster import ClusterSite
+
+        yield ClusterSite(on_cpu=on_cpu)
 
 
 class LocalSite:
@@ -72,20 +71,3 @@ class LocalSite:
         """As in `Site`; workers read the data themselves."""
         with ray_alone(self.nodes[0]):
             yield None
-
-
-class ClusterSite:
-    """The nodes of a cluster that has been joined."""
-
-    def __init__(self, nodes: dict[str, Node], device: str) -> None:
-        self._by_identifier, self.device = nodes, device
-        self.nodes: Sequence[Node] = list(nodes.values())
-
-    def measure(self, space: Space, setup: TrialSetup, dataset: Dataset) -> Findings:
-        """As in `Site`, on every node at once; see `ray_survey.survey`."""
-        return survey(self._by_identifier, space.name, setup, dataset)
-
-    @contextmanager
-    def workers(self, dataset: Dataset) -> Iterator[Any]:
-        """As in `Site`; the data goes to the workers through the object store."""
-        yield cluster_worker(dataset)

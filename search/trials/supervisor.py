@@ -76,10 +76,6 @@ class Supervisor:
         self._watched: dict[int, _WatchedTrial] = {}
         self._last_turn = clock()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its experiments to disk; of a search nothing is kept there, SQL has it."""
-        return {}
-
     def _attempt(self, function: Callable[..., Answer], *arguments: Any) -> Answer | None:
         """`function(*arguments)`, or None once anything has gone wrong."""
         if self.error is None:

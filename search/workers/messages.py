@@ -16,6 +16,8 @@ from fmnist_models.config.base import Config
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.training.metrics import EpochMetrics
 
+MESSAGE = "message"
+"""The key under which the answer to a step travels."""
 LONGEST_LINE, LONGEST_REASON = 500, 20_000
 """Characters of a failure's first line and of the whole that are kept."""
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from ray.tune import Trainable
 
-from search.backend.ray_actor import MESSAGE
-from search.workers.messages import EpochDone
+from search.workers.messages import MESSAGE, EpochDone
 from tests.search.loop import curve, metrics
 from tests.search.made_up_faults import next_fault
 

@@ -15,6 +15,7 @@ from fmnist_models.config.trial import TrialConfig
 from fmnist_models.training.metrics import EpochMetrics
 from search.backend.ray_session import ray_alone
 from search.workers.messages import (
+    MESSAGE,
     EpochDone,
     Failed,
     Resumed,
@@ -78,7 +79,7 @@ class Process:
             assert self.ray.get(self.actor.reset.remote(order))
 
     def step(self) -> WorkerMessage:
-        return parse_message(self.ray.get(self.actor.train.remote())["message"])
+        return parse_message(self.ray.get(self.actor.train.remote())[MESSAGE])
 
     def trained(self, epochs: int) -> list[dict[str, Any]]:
         messages = [self.step() for _ in range(epochs)]
