@@ -68,7 +68,7 @@ def build_parser() -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status as in design.md."""
+    """Run one command; its exit status is 0, or that of the error (see `search.errors`)."""
     options = build_parser().parse_args(arguments)
     try:
         return _run(options)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: end a command cleanly, wherever it stands."""
+"""When a search is to stop: SIGINT or SIGTERM came, or its time is spent."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from search.errors import Interrupted
+from search.time_budget import Budget
 
 KINDS = (signal.SIGINT, signal.SIGTERM)
 
@@ -24,16 +25,28 @@ def handlers_kept() -> Iterator[None]:
             signal.signal(kind, handler)
 
 
-class Signals:
-    """Raises `Interrupted` at once, or notes the signal in `received` while `deferred`."""
+class StopRequest:
+    """Whether the search is to stop; `signal` is the first that came, None until then.
 
-    def __init__(self) -> None:
-        self.received: int | None = None
+    A signal raises `Interrupted` at once, but is only noted while `deferred`.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.signal: int | None = None
         self._deferred = False
 
+    def is_interrupted(self) -> bool:
+        """Whether a signal came: nothing is to be waited for any more."""
+        return self.signal is not None
+
+    def is_due(self) -> bool:
+        """Whether the search is to stop, for whatever reason."""
+        return self.is_interrupted() or self.budget.is_spent
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        first = self.received is None
-        self.received = self.received or number
+        first = self.signal is None
+        self.signal = self.signal or number
         if first and not self._deferred:
             raise Interrupted(number)
         if first:
@@ -49,7 +62,7 @@ class Signals:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Only note signals for the block: who runs in it looks at `received`."""
+        """Only note signals for the block: who runs in it asks `is_due`."""
         self._deferred = True
         try:
             yield

@@ -11,7 +11,6 @@ from pathlib import Path
 import platformdirs
 
 from search.errors import SurroundingsError, UsageError
-from search.settings import SearchSettings
 from storage.url import display_url, parse_url, sqlite_path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,22 +18,22 @@ ROOMS = ("fmnist_models", "search", "spaces", "storage")
 """The packages of this program, which lie in `ROOT`."""
 
 
-def checkpoint_folder(settings: SearchSettings) -> Path:
+def checkpoint_folder(storage: str, study: str, checkpoint_dir: str | None) -> Path:
     """The folder of the checkpoints of this study, which need not exist yet.
 
-    Raises UsageError when `--checkpoint-dir` cannot be one.
+    `storage` is the database's URL. Raises UsageError when `--checkpoint-dir` cannot be one.
     """
-    url = parse_url(settings.storage)
+    url = parse_url(storage)
     file = sqlite_path(url)
-    if settings.checkpoint_dir:
-        place = Path(settings.checkpoint_dir).resolve()
+    if checkpoint_dir:
+        place = Path(checkpoint_dir).resolve()
         _check_writable(place)
     elif file is not None:
         place = file.with_name(f"{file.name}.checkpoints")
     else:  # two servers may hold studies of one name
         server = hashlib.sha256(display_url(url).encode()).hexdigest()[:12]
         place = platformdirs.user_cache_path("fmnist-search") / "checkpoints" / server
-    folder = place / settings.study
+    folder = place / study
     if folder.resolve().parent != place.resolve():  # by a link that somebody put there
         raise UsageError(f"{folder} leads elsewhere; give another --checkpoint-dir")
     return folder
@@ -48,9 +47,9 @@ def _check_writable(place: Path) -> None:
         raise UsageError(f"--checkpoint-dir {place}: {nearest} cannot be written; give another")
 
 
-def places_written(settings: SearchSettings, checkpoints: Path) -> list[Path]:
+def places_written(storage: str, checkpoints: Path) -> list[Path]:
     """The folders whose disks a search fills: the database's, if it is a file, and checkpoints'."""
-    file = sqlite_path(parse_url(settings.storage))
+    file = sqlite_path(parse_url(storage))
     return [checkpoints, *([file.parent] if file else [])]
 
 

@@ -32,11 +32,11 @@ HEAVY = set().union(*(heavy for _, heavy in TABLE.values()))
 PACKAGES = {
     "search": {
         "cli": "display results errors quantities settings",
-        "display": "trials errors quantities",
+        "display": "trials errors quantities time_budget",
         "backend": "trials planning workers errors settings signals workspace",
-        "results": "trials schedulers planning errors quantities workspace",
-        "trials": "planning samplers schedulers workers errors quantities settings",
-        "planning": "workers errors quantities settings",
+        "results": "trials schedulers planning errors quantities settings workspace",
+        "trials": "planning samplers schedulers workers errors quantities settings signals",
+        "planning": "errors quantities settings time_budget workers",
         "workers": "",
         "schedulers": "",
         "samplers": "",
@@ -147,6 +147,17 @@ def test_no_folder_is_too_wide() -> None:
     source = [path for path in source_files() if path.suffix == ".py"]
     files = Counter(path.parent for path in source if path.name != "__init__.py")
     assert {str(folder): n for folder, n in files.items() if n > MOST_FILES} == {}
+
+
+def test_no_call_passes_a_tuple_in_place_of_named_arguments() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in files_of("search")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call)
+        and any(isinstance(a, ast.Starred) and isinstance(a.value, ast.Tuple) for a in node.args)
+    ]
+    assert found == []
 
 
 def test_only_the_files_for_it_import_ray() -> None:

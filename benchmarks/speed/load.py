@@ -26,6 +26,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from multiprocessing.context import ForkProcess
@@ -36,13 +37,13 @@ import numpy as np
 import optuna
 import psutil
 
-from search.trials.live_trial import Tolerance
 from search.trials.session import SearchSession
 from storage import open_database
 from tests.postgresql import new_database, new_postgresql_server
 from tests.search.checker import check_no_repeats, check_study
 from tests.search.loop import (
     EPOCHS,
+    LIMITS,
     STUDY,
     acknowledged,
     curve,
@@ -162,9 +163,9 @@ def asks(session: SearchSession) -> dict[str, Any]:
         asked.append(seconds)
         for epoch in range(1, EPOCHS + 1):
             reported = metrics(epoch, curve(started.config.seed, epoch))
-            seconds, decision = timed(partial(session.report, started.number, reported))
+            seconds, status = timed(partial(session.report, started.number, reported))
             told.append(seconds)
-            if decision is None or decision.action == "stop":
+            if status.ended:
                 break
     return {"first_ask_seconds": asked[0], "ask": percentiles(asked[1:]), "tell": percentiles(told)}
 
@@ -199,12 +200,12 @@ def broken_drivers(folder: Path, trials: int) -> dict[str, Any]:
     draw, place = random.Random(4), folder / "drivers"
     faults = ["kill"] * 15 + ["stop"] * 3 + ["restart"]
     draw.shuffle(faults)
-    puts_up = Tolerance(lease_seconds=6.0, outage_seconds=60.0)
+    limits = replace(LIMITS, lease_seconds=6.0, outage_seconds=60.0)
     with new_postgresql_server() as server:
         url = new_database(server.uri)
 
         def begin() -> ForkProcess:
-            return start_driver(url, trials, place, tolerance=puts_up, pause_seconds=0.02)
+            return start_driver(url, trials, place, limits=limits, pause_seconds=0.02)
 
         def run() -> list[int | None]:
             drivers = [begin() for _ in range(DRIVERS)]
@@ -223,7 +224,7 @@ def broken_drivers(folder: Path, trials: int) -> dict[str, Any]:
                     drivers[struck].join()
                     drivers[struck] = begin()
                 else:
-                    stop_for(int(drivers[struck].pid or 0), 1.5 * puts_up.lease_seconds)
+                    stop_for(int(drivers[struck].pid or 0), 1.5 * limits.lease_seconds)
             for i, driver in enumerate(drivers):
                 driver.join()
                 if driver.exitcode:  # the server was away while it started: started again

@@ -1,82 +1,87 @@
 """Ray Tune runs the trials of a session: three thin adapters, which only hand on.
 
-Decisions, records and totals are the session's, silence is judged by the link; Ray starts warm
+Decisions, records and totals are the session's, stalled workers the supervisor's; Ray starts warm
 workers where there is room, moves configurations and results, and stops what it is told to.
+Imported only once Ray runs: Ray reads its environment when it is imported.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ray
+from ray import tune
+from ray.tune import PlacementGroupFactory
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from search.backend.ray_actor import TrialWorker
 from search.backend.session_folder import session_folder
 from search.errors import SurroundingsError
-from search.planning.gpu_sharing import Needs
+from search.planning.gpu_sharing import TrialNeeds
 from search.planning.plan import SearchPlan, TrialSize
-from search.trials.session import SearchSession
-from search.trials.supervisor import Control, Link
-from search.workers.messages import StartedTrial, WorkerSettings
+from search.trials.supervisor import Supervisor
+from search.workers.messages import MESSAGE, StartedTrial, WorkerSettings
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 MOST_RESTARTS = 5
 """So often Ray Tune is started again in a launch when it has broken down itself."""
 
 
-class _Over(BaseException):
+class _StopTune(BaseException):
     """Ends Ray Tune at once, between two events: by itself it would wait for epochs to end.
 
     No Exception, so that nothing in Ray Tune takes it for a trial's.
     """
 
 
+def kill_worker(worker: Any) -> None:
+    """End a worker's process, whatever it is doing."""
+    ray.kill(worker)
+
+
 def run_trials(
-    session: SearchSession,
+    supervisor: Supervisor,
     plan: SearchPlan,
     settings: WorkerSettings,
-    control: Control,
-    worker: Any = None,
+    worker: type[tune.Trainable] | None = None,
 ) -> None:
-    """Run trials until the session is done or `control` says stop; Ray must have been started.
+    """Run trials until the supervisor says stop; Ray must have been started.
 
     `worker` is the class of the workers, TrialWorker by default. An exception in the session (a
     lost database, say) stops the trials and is raised when they have been told to stop. What still
     ran is left RUNNING for the session to give up: each is at most one epoch past its checkpoint.
     """
-    import ray
-
-    link = Link(session, control, kill=ray.kill)
     for _ in range(1 + MOST_RESTARTS):
         try:
-            _run_tune(link, plan, settings, worker)
+            _run_tune(_Run(supervisor, plan, settings), worker or TrialWorker)
             break
-        except _Over:
-            link.kill_all()
+        except _StopTune:
+            supervisor.kill_all()
             break
-        except Exception as error:  # Tune's own; the session's are in link.error
+        except Exception as error:  # Tune's own; the session's are in supervisor.error
             first = (str(error).strip() or type(error).__name__).splitlines()[-1]
-            link.lose_all(f"Ray Tune broke down: {first}")
+            supervisor.lose_all(f"Ray Tune broke down: {first}")
             failure = error
     else:
         raise SurroundingsError(f"Ray Tune broke down again and again: {failure}") from failure
-    if link.error:
-        raise link.error
+    if supervisor.error:
+        raise supervisor.error
 
 
-def _run_tune(link: Link, plan: SearchPlan, settings: WorkerSettings, worker: Any) -> None:
-    from ray import tune
-
-    from search.backend.ray_actor import TrialWorker
-
-    trials = _Trials()
+def _run_tune(run: _Run, worker: type[tune.Trainable]) -> None:
     with session_folder() as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(worker or TrialWorker, _resources(plan)),
+            tune.with_resources(worker, _resources(run.plan)),
             tune_config=tune.TuneConfig(
                 num_samples=-1,
-                search_alg=_searcher(link, trials, plan, settings),
-                scheduler=_scheduler(link, trials),
-                max_concurrent_trials=plan.concurrency,
+                search_alg=_SessionSearcher(run),
+                scheduler=_SessionScheduler(run),
+                max_concurrent_trials=run.plan.concurrency,
                 reuse_actors=True,
                 trial_name_creator=lambda trial: f"trial_{trial.config['number']}",
                 trial_dirname_creator=lambda trial: f"trial_{trial.config['number']}",
@@ -84,7 +89,7 @@ def _run_tune(link: Link, plan: SearchPlan, settings: WorkerSettings, worker: An
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=str(scratch),
-                stop=_stopper(link, trials),
+                stop=_SessionStopper(run),
                 # Ray would keep them on the driver's disk, where another node cannot write.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 verbose=0,
@@ -95,7 +100,6 @@ def _run_tune(link: Link, plan: SearchPlan, settings: WorkerSettings, worker: An
 
 def _resources(plan: SearchPlan) -> Any:
     """What Ray is asked for, by the size that the searcher chose for a trial."""
-    from ray.tune import PlacementGroupFactory
 
     def ask(size: TrialSize) -> dict[str, float]:
         wanted = {"CPU": size.cpus, "GPU": size.gpus, "memory": float(size.memory_bytes)}
@@ -107,51 +111,8 @@ def _resources(plan: SearchPlan) -> Any:
     return lambda config: PlacementGroupFactory([by_name[config.get("size", plan.sizes[0].name)]])
 
 
-class _Trials:
-    """Ray's trials by our numbers, to get at their workers; those that ended are dropped."""
-
-    def __init__(self) -> None:
-        self.by_number: dict[int, Any] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"by_number": {}}
-
-    def workers(self) -> dict[int, Any]:
-        """The handle of each live trial's worker; None for one that waits for its worker."""
-        live = {n: t for n, t in self.by_number.items() if not t.is_finished()}
-        self.by_number = live
-        return {n: t.temporary_state.ray_actor for n, t in live.items()}
-
-
-def _searcher(link: Link, trials: _Trials, plan: SearchPlan, settings: WorkerSettings) -> Any:
-    """Ray's view of where configurations come from."""
-    from ray.tune.search import Searcher
-
-    class SessionSearcher(Searcher):
-        def suggest(self, trial_id: str) -> Any:
-            if link.is_over:
-                return Searcher.FINISHED
-            started = link.call(link.next_trial, None)
-            if started is not None:
-                return config_of(started, plan, settings, link.control.needs)
-            if link.turn(trials.workers()):  # while Tune waits here, nothing else asks
-                raise _Over
-            return None
-
-        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-            pass  # the scheduler's adapter has heard it first, and knows who ended the trial
-
-        def save(self, checkpoint_path: str) -> None:
-            pass
-
-        def restore(self, checkpoint_path: str) -> None:
-            pass
-
-    return SessionSearcher()
-
-
 def config_of(
-    started: StartedTrial, plan: SearchPlan, settings: WorkerSettings, needs: Needs
+    started: StartedTrial, plan: SearchPlan, settings: WorkerSettings, needs: TrialNeeds
 ) -> dict[str, Any]:
     """What a worker is given for a trial, and the size of the place that it needs."""
     size = needs.size(plan, started)
@@ -164,45 +125,92 @@ def config_of(
     }
 
 
-def _scheduler(link: Link, trials: _Trials) -> Any:
+@dataclass
+class _Run:
+    """What the adapters share: whom they hand on to, and Ray's live trials by our numbers."""
+
+    supervisor: Supervisor
+    plan: SearchPlan
+    settings: WorkerSettings
+    trials: dict[int, Any] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its experiments to disk; of a search nothing is kept there, SQL has it."""
+        return {}
+
+    def turn(self) -> None:
+        """A turn of Tune's loop; ends Tune where the search is to stop."""
+        self.trials = {n: t for n, t in self.trials.items() if not t.is_finished()}
+        workers = {n: t.temporary_state.ray_actor for n, t in self.trials.items()}
+        if self.supervisor.turn(workers):
+            raise _StopTune
+
+
+class _SessionSearcher(Searcher):
+    """Ray's view of where configurations come from."""
+
+    def __init__(self, run: _Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def suggest(self, trial_id: str) -> Any:
+        if self._run.supervisor.is_over:
+            return Searcher.FINISHED
+        started = self._run.supervisor.next_trial()
+        if started is None:
+            self._run.turn()  # while Tune waits here, nothing else takes one
+            return None
+        return config_of(started, self._run.plan, self._run.settings, self._run.supervisor.needs)
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        pass  # the scheduler's adapter has heard it first, and knows who ended the trial
+
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
+
+
+class _SessionScheduler(FIFOScheduler):
     """Ray's view of who decides: sees every result before anyone else does."""
-    from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-    class SessionScheduler(FIFOScheduler):
-        def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-            trials.by_number[trial.config["number"]] = trial
+    def __init__(self, run: _Run) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._run = run
 
-        def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-            goes_on = link.call(lambda: link.result(trial.config["number"], result), False)
-            return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._run.trials[trial.config["number"]] = trial
 
-        def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-            number = trial.config["number"]
-            link.call(lambda: link.lost(number, _lost_reason(trial.error_file)), None)
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        goes_on = self._run.supervisor.result(trial.config["number"], result.get(MESSAGE, ""))
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
-    return SessionScheduler()  # type: ignore[no-untyped-call]
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self._run.supervisor.lost(trial.config["number"], _lost_reason(trial.error_file))
 
 
 def _lost_reason(error_file: str | None) -> str:
     """Ray's words on a lost worker, which it keeps in a file: what it raised, or the first line."""
-    text = Path(error_file).read_text(errors="replace") if error_file else ""
+    try:
+        text = Path(error_file).read_text(errors="replace") if error_file else ""
+    except OSError:
+        text = ""
     lines = [line for line in COLOURS.sub("", text).splitlines()[1:] if line.strip()]
     raised = lines and lines[0].startswith("ray::")
     words = (lines[-1] if raised else lines[0]) if lines else "no word from it"
     return "\n".join([f"worker died: {words.strip()[:200]}", *lines[1:]])
 
 
-def _stopper(link: Link, trials: _Trials) -> Any:
+class _SessionStopper(Stopper):
     """Ray's view of when all is over."""
-    from ray.tune.stopper import Stopper
 
-    class SessionStopper(Stopper):
-        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-            return False
+    def __init__(self, run: _Run) -> None:
+        self._run = run
 
-        def stop_all(self) -> bool:
-            if link.turn(trials.workers()):
-                raise _Over
-            return False
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
 
-    return SessionStopper()
+    def stop_all(self) -> bool:
+        self._run.turn()
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,87 +14,87 @@ from rich.text import Text
 
 from fmnist_models.training.metrics import EpochMetrics
 from search.quantities import describe, duration, percent
-from search.trials.live_trial import Ended, LiveTrial, View
+from search.time_budget import Budget
+from search.trials.live_trial import EndedTrial, LiveTrial, SearchView
 from search.trials.session import SearchSession
 
 LAST_ENDED = 5
 
 
-@dataclass
+@dataclass(frozen=True)
 class Clock:
-    """Elapsed and remaining time of a launch; seconds of a monotonic clock.
+    """How long a launch has taken and will take, in seconds.
 
-    The first guess of the whole comes from the estimate; as trials end, from their rate.
+    The first guess of the whole comes from the forecast; as trials end, from their rate.
     """
 
-    started: float
+    budget: Budget
     expected_seconds: float
     finished_before: int
     trials: int
-    deadline: float | None
 
-    def elapsed(self) -> float:
-        """Seconds since the launch."""
-        return time.monotonic() - self.started
-
-    def remaining(self, view: View) -> float:
+    def remaining(self, view: SearchView) -> float:
         """Seconds that are probably left."""
         finished = view.counts["COMPLETE"] + view.counts["PRUNED"]
-        done, elapsed = finished - self.finished_before, self.elapsed()
+        done, elapsed = finished - self.finished_before, self.budget.elapsed
         left = self.trials - finished
         # A guess that has run out still leaves a trial's time while trials are left.
         least = self.expected_seconds / self.trials if left else 0.0
         by_estimate = max(least, self.expected_seconds - elapsed)
         # Until as many have ended as run at once, the rate says little.
         by_rate = left * elapsed / done if done > len(view.running) else by_estimate
-        to_deadline = self.deadline - time.monotonic() if self.deadline else by_rate
-        return max(0.0, min(by_rate, to_deadline))
+        return max(0.0, min(by_rate, self.budget.remaining))
 
 
 class Display:
-    """Shows a session until the block ends; `tick` is to be called now and then by its thread."""
+    """The observer of a search: a live table of it where stderr is a terminal, lines otherwise."""
 
-    def __init__(self, session: SearchSession, clock: Clock, console: Console) -> None:
-        self.session, self.clock, self.console = session, clock, console
+    def __init__(self, console: Console, budget: Budget) -> None:
+        self._console, self._budget = console, budget
+        self._session: SearchSession | None = None
         self._told_epochs: dict[int, int] = {}
-        self._told_ended = 0
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
-        """The live table for the block where stderr is a terminal; else `tick` prints lines."""
-        if not self.console.is_terminal:
+    def shown(self, session: SearchSession, clock: Clock) -> Iterator[None]:
+        """Show a session for the block."""
+        self._session = session
+        if not self._console.is_terminal:
             yield
             self.tick()
             return
         with Live(
-            console=self.console,
-            get_renderable=lambda: render(self.session.view(), self.session.trials, self.clock),
+            console=self._console,
+            get_renderable=lambda: render(session.view(), session.trials, clock),
             refresh_per_second=4,
             transient=True,
         ):
             yield
 
-    def tick(self) -> None:
-        """Print what is new, one line an epoch or end of a trial; nothing on a terminal."""
-        if self.console.is_terminal:
-            return
-        view = self.session.view()
-        for ended in view.ended[self._told_ended :]:
-            self._line(_ended_line(ended))
-        self._told_ended = len(view.ended)
-        for live in view.running:
-            if live.last and live.last.epoch > self._told_epochs.get(live.number, 0):
-                self._told_epochs[live.number] = live.last.epoch
-                self._line(_epoch_line(live, live.last))
+    def say(self, text: str) -> None:
+        """Print a line, also on a terminal."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def note(self, number: int, text: str) -> None:
         """Print what a worker has to say of its trial, also on a terminal."""
-        self._line(f"trial {number}: {text}")
+        self._print_timed(f"trial {number}: {text}")
 
-    def _line(self, text: str) -> None:
-        self.console.print(
-            f"[{duration(self.clock.elapsed())}] {text}", markup=False, soft_wrap=True
-        )
+    def trial_ended(self, ended: EndedTrial) -> None:
+        """Print how a trial ended; nothing on a terminal."""
+        if not self._console.is_terminal:
+            self._print_timed(_ended_line(ended))
+
+    def tick(self) -> None:
+        """Print the epochs that are new, a line each; nothing on a terminal."""
+        if self._console.is_terminal or self._session is None:
+            return
+        for live in self._session.view().running:
+            if live.last and live.last.epoch > self._told_epochs.get(live.number, 0):
+                self._told_epochs[live.number] = live.last.epoch
+                self._print_timed(_epoch_line(live, live.last))
+
+    def _print_timed(self, text: str) -> None:
+        elapsed = duration(self._budget.elapsed)
+        self._console.print(f"[{elapsed}] {text}", markup=False, soft_wrap=True)
 
 
 def _name(live: LiveTrial) -> str:
@@ -104,7 +103,7 @@ def _name(live: LiveTrial) -> str:
     return f"{live.number} (after {repeats[0]})" if repeats else str(live.number)
 
 
-def _elsewhere(view: View) -> str:
+def _elsewhere(view: SearchView) -> str:
     return f" and {view.elsewhere} elsewhere" if view.elsewhere else ""
 
 
@@ -115,18 +114,18 @@ def _epoch_line(live: LiveTrial, last: EpochMetrics) -> str:
     )
 
 
-def _ended_line(ended: Ended) -> str:
+def _ended_line(ended: EndedTrial) -> str:
     value = f" {percent(ended.value)}" if ended.value is not None else ""
     reason = ended.reason.splitlines()[0]
     return f"trial {ended.number} {ended.state}{value} after epoch {ended.epochs}: {reason}"
 
 
-def render(view: View, trials: int, clock: Clock) -> RenderableType:
+def render(view: SearchView, trials: int, clock: Clock) -> RenderableType:
     """The live table: totals, running trials, and the last that ended."""
     return Group(_header(view, trials, clock), _running(view), _ended(view))
 
 
-def _header(view: View, trials: int, clock: Clock) -> Text:
+def _header(view: SearchView, trials: int, clock: Clock) -> Text:
     counts = view.counts
     finished = counts["COMPLETE"] + counts["PRUNED"]
     text = Text()
@@ -140,12 +139,12 @@ def _header(view: View, trials: int, clock: Clock) -> Text:
     else:
         text.append("no trial has run all its epochs yet")
     text.append(
-        f"   {duration(clock.elapsed())} elapsed, about {duration(clock.remaining(view))} left"
+        f"   {duration(clock.budget.elapsed)} elapsed, about {duration(clock.remaining(view))} left"
     )
     return text
 
 
-def _running(view: View) -> Table:
+def _running(view: SearchView) -> Table:
     table = Table(expand=True, box=box.SIMPLE_HEAD)
     for name in ("trial", "epoch", "validation", "images/s"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -162,7 +161,7 @@ def _running(view: View) -> Table:
     return table
 
 
-def _ended(view: View) -> Text:
+def _ended(view: SearchView) -> Text:
     styles = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}
     text = Text(overflow="ellipsis", no_wrap=True)
     for ended in view.ended[-LAST_ENDED:]:

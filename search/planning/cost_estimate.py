@@ -9,17 +9,14 @@ from statistics import mean
 
 import optuna
 
-from fmnist_models.compute.precision import (
-    Precision,
-    set_threads,
-)
+from fmnist_models.compute.precision import Precision, set_threads
 from fmnist_models.config.base import ModelConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset
 from fmnist_models.training.cost import CostModel, calibrate, model_cost
 from search.errors import UsageError
-from search.planning.plan import TRIALS_IN_BUDGET, Node, SearchPlan
-from search.workers.messages import StartedTrial
+from search.planning.plan import Node, SearchPlan, TrialSetup
+from search.time_budget import TRIALS_IN_BUDGET
 from spaces import Space, SpaceContext
 
 PROBES = 4
@@ -29,8 +26,8 @@ more, where only large ones show what work costs and small ones what launching c
 PROBE_BATCH = 128
 START_SECONDS = 12.0
 """From the start of Ray to the first trial's first batch: an allowance, not measured alone."""
-LEAST_LIMIT_SECONDS, LIMIT_FACTOR = 600.0, 10.0
-"""An epoch that takes longer than the former and so many times its estimate has hung."""
+LEAST_TIMEOUT_SECONDS, TIMEOUT_FACTOR = 600.0, 10.0
+"""An epoch that takes longer than the former and so many times its estimate has stalled."""
 POINT_SHARE = 0.8
 """So much of a time budget a known-good point may take; the rest is for starting."""
 SAMPLES = 24
@@ -60,16 +57,18 @@ class Machine:
         return passes * self.epoch_seconds(config.model)
 
 
-def measure(space: Space, plan: SearchPlan, dataset: Dataset, precision: Precision) -> Machine:
+def measure_machine(
+    space: Space, setup: TrialSetup, dataset: Dataset, precision: Precision
+) -> Machine:
     """Time a few of the space's smaller networks on `dataset`; some seconds.
 
-    Raises UsageError when an epoch of even the smallest would take longer than the plan allows.
+    Raises UsageError when an epoch of even the smallest would take longer than `setup` allows.
     """
-    set_threads(max(1, int(plan.cpus_per_trial)))
-    probes = choose_probes(space, PROBE_RANGE if plan.device == "cpu" else GPU_PROBE_RANGE)
-    cost = calibrate(probes, dataset, device=plan.device, precision=precision)
+    set_threads(max(1, int(setup.cpus_per_trial)))
+    probes = choose_probes(space, PROBE_RANGE if setup.device == "cpu" else GPU_PROBE_RANGE)
+    cost = calibrate(probes, dataset, device=setup.device, precision=precision)
     machine = Machine(dataset, precision, cost)
-    least, limit = machine.epoch_seconds(probes[0].model), plan.max_epoch_seconds
+    least, limit = machine.epoch_seconds(probes[0].model), setup.max_epoch_seconds
     if limit is not None and least > limit:
         raise UsageError(
             f"--max-epoch-time {limit:g}s: an epoch of the smallest network of {space.name} takes "
@@ -114,20 +113,17 @@ def longest_epoch(machine: Machine, plan: SearchPlan, times: float = 1.0) -> flo
     return min(limits, default=None)
 
 
-def allowed(machine: Machine, plan: SearchPlan, seed: int = 0) -> SpaceContext:
+def affordable_context(machine: Machine, plan: SearchPlan, seed: int = 0) -> SpaceContext:
     """What a space may sample here; of known-good points, what fits into the budget once."""
-    once = longest_epoch(machine, plan, POINT_SHARE * TRIALS_IN_BUDGET)
-    points = _within(once, machine, plan, seed)
-    return replace(_within(longest_epoch(machine, plan), machine, plan, seed), queued=points)
 
+    def with_epochs_up_to(limit: float | None) -> SpaceContext:
+        def fits(passes: int) -> Callable[[ModelConfig], bool]:
+            return lambda model: limit is None or passes * machine.epoch_seconds(model) <= limit
 
-def _within(limit: float | None, machine: Machine, plan: SearchPlan, seed: int) -> SpaceContext:
-    """What has no epoch longer than `limit`."""
+        return SpaceContext(plan.epochs, seed, fits(1), fits(2))
 
-    def fits(passes: int) -> Callable[[ModelConfig], bool]:
-        return lambda model: limit is None or passes * machine.epoch_seconds(model) <= limit
-
-    return SpaceContext(plan.epochs, seed, fits(1), fits(2))
+    points = with_epochs_up_to(longest_epoch(machine, plan, POINT_SHARE * TRIALS_IN_BUDGET))
+    return replace(with_epochs_up_to(longest_epoch(machine, plan)), queued=points)
 
 
 def expected_epochs(plan: SearchPlan, early_stopping: bool) -> float:
@@ -179,12 +175,9 @@ def estimate(
     return Estimate(reference, machine.epoch_seconds(reference.model), seconds, total)
 
 
-def epoch_limit(machine: Machine, started: StartedTrial, asked_for: float | None) -> float:
-    """Seconds after which an epoch of a trial counts as hung; `asked_for` by --trial-timeout."""
-    if asked_for is not None:
-        return asked_for
-    expected = machine.trial_epoch_seconds(started.config)
-    return max(LEAST_LIMIT_SECONDS, LIMIT_FACTOR * expected)
+def epoch_timeout(machine: Machine, config: TrialConfig) -> float:
+    """Seconds after which an epoch of a trial has stalled, where --trial-timeout does not say."""
+    return max(LEAST_TIMEOUT_SECONDS, TIMEOUT_FACTOR * machine.trial_epoch_seconds(config))
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from fmnist_models.training.cost import CostModel
 from fmnist_models.training.metrics import EpochMetrics
 from search.planning.cost_estimate import PROBE_BATCH, candidates
 from search.planning.memory import CARD_BYTES, expected_memory
-from search.planning.plan import SearchPlan, TrialSize
+from search.planning.plan import Node, SearchPlan, TrialSize
 from search.workers.messages import StartedTrial
 from spaces import Space
 
 
-class Needs:
+class TrialNeeds:
     """What trials need of their device, by measurement and by what trials before them took.
 
     `cost` and `device` are those of the search; memory is the host's on a CPU, else the card's.
@@ -65,8 +65,7 @@ class Needs:
         self._factors[family] = self._factors.get(family, 1.0) * max(1.0, ratio)
 
 
-def needed_shares(space: Space, needs: Needs, card_memory_bytes: int) -> Sequence[float]:
-    """Shares of a card that configurations of `space` need; none where its memory is not known."""
-    if not card_memory_bytes:
-        return ()
-    return [needs.share(config, card_memory_bytes) for config in candidates(space)]
+def needed_shares(space: Space, needs: TrialNeeds, nodes: Sequence[Node]) -> Sequence[float]:
+    """Shares of the smallest card that configurations of `space` need; none where it is unknown."""
+    card = min((node.card_memory_bytes for node in nodes if node.gpus), default=0)
+    return [needs.share(config, card) for config in candidates(space)] if card else ()

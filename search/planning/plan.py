@@ -10,10 +10,9 @@ from fmnist_models.config.base import Config
 from search.errors import UsageError
 from search.planning.container_limits import available_cpus, available_memory
 from search.settings import SearchSettings
+from search.time_budget import Budget
 from spaces import Space
 
-TRIALS_IN_BUDGET = 3
-"""So many trials, one after another, shall fit into a time budget."""
 WORKER_MEMORY_BYTES = 1_500_000_000
 """An allowance for a worker: a search with two took 3.0 to 5.2 GB in all (results/README.md)."""
 CARD_SHARES = {"small": 0.25, "medium": 0.5, "large": 1.0}
@@ -47,22 +46,29 @@ class TrialSize(Config):
     busy_share: float = 1.0
 
 
-class SearchPlan(Config):
-    """What a launch will do: settings without a None that matters.
+class TrialSetup(Config):
+    """What is settled for every trial before anything is measured.
 
-    No epoch longer than `max_epoch_seconds` is started, nor, but for the smallest networks, one
-    that is longer than `budget_epoch_seconds`: with a time budget, several trials shall be able to
-    run all their epochs one after another. `sizes`: the smallest first.
+    No epoch longer than `max_epoch_seconds` is started.
     """
 
+    device: str
     epochs: int
     grace_period: int
     reduction_factor: int
-    device: str
-    concurrency: int
     cpus_per_trial: float
     gpus_per_trial: float
     max_epoch_seconds: float | None
+
+
+class SearchPlan(TrialSetup):
+    """What a launch will do; `sizes`: the smallest first.
+
+    But for the smallest networks, no epoch longer than `budget_epoch_seconds` is started: with a
+    time budget, several trials shall be able to run all their epochs one after another.
+    """
+
+    concurrency: int
     sizes: tuple[TrialSize, ...]
     budget_epoch_seconds: float | None
 
@@ -87,57 +93,65 @@ def this_machine(gpus: int, card_memory_bytes: int) -> Node:
     )
 
 
-def make_plan(
-    settings: SearchSettings,
-    space: Space,
-    *,
-    device: str,
-    nodes: Sequence[Node],
-    shares: Sequence[float] = (),
-) -> SearchPlan:
-    """Resolve defaults; raises UsageError where what was asked for does not fit.
+def set_up_trials(
+    settings: SearchSettings, space: Space, *, device: str, nodes: Sequence[Node]
+) -> TrialSetup:
+    """Resolve what needs no measurement; raises UsageError where what was asked for does not fit.
 
-    `shares`: those of a card that configurations of the space need, where that was measured; by
-    them trials share cards, unless `gpus_per_trial` is given. All trials of a launch run on one
-    kind of device: on a cluster with GPUs the other nodes serve a second driver of the study that
-    is started with `--gpus-per-trial 0`.
+    All trials of a launch run on one kind of device: on a cluster with GPUs the other nodes serve a
+    second driver of the study that is started with `--gpus-per-trial 0`. A trial gets a whole GPU
+    unless `gpus_per_trial` is given; `make_plan` may find that a part suffices.
     """
     on_gpu = device != "cpu"
     epochs = settings.epochs or (space.epochs_gpu if on_gpu else space.epochs_cpu)
     grace = settings.grace_period or max(1, epochs // settings.reduction_factor**2)
     if grace > epochs:
         raise UsageError(f"--grace-period {grace} is longer than the {epochs} epochs; lower it")
-    cpus = settings.cpus_per_trial or 1.0
-    by_default = on_gpu and settings.gpus_per_trial is None
-    parts = [_card_share(share) for share in shares] if by_default else []
-    gpus = settings.gpus_per_trial
+    cpus, gpus = settings.cpus_per_trial or 1.0, settings.gpus_per_trial
+    may_share = on_gpu and gpus is None
     if gpus is None:
-        gpus = min(parts, default=1.0) if on_gpu else 0.0
-    _refuse_too_many(settings, nodes, cpus, min(CARD_SHARES.values()) if by_default else gpus)
-    default = _at_once(nodes, cpus, gpus, mean(parts) if parts else gpus)
-    most = min(settings.concurrency or default, sum(_fitting(nodes, cpus, gpus)))
+        gpus = 1.0 if on_gpu else 0.0
+    _refuse_too_many(settings, nodes, cpus, min(CARD_SHARES.values()) if may_share else gpus)
+    _fitting(nodes, cpus, gpus)
     limit = settings.max_epoch_seconds
     if limit is None and not on_gpu:
         limit = space.max_epoch_seconds_cpu
-    return SearchPlan(
+    return TrialSetup(
+        device=device,
         epochs=epochs,
         grace_period=grace,
         reduction_factor=settings.reduction_factor,
-        device=device,
-        concurrency=min(most, settings.trials),
         cpus_per_trial=cpus,
         gpus_per_trial=gpus,
         max_epoch_seconds=limit or None,
-        sizes=_card_sizes(nodes, cpus, gpus) if parts else _sizes(nodes, cpus, gpus, most),
-        budget_epoch_seconds=_budget_epoch_seconds(settings, epochs),
     )
 
 
-def _budget_epoch_seconds(settings: SearchSettings, epochs: int) -> float | None:
-    """See `SearchPlan`; whoever says how long an epoch may take is taken at his word."""
-    if settings.time_budget_seconds is None or settings.max_epoch_seconds is not None:
-        return None
-    return settings.time_budget_seconds / (TRIALS_IN_BUDGET * epochs)
+def make_plan(
+    settings: SearchSettings,
+    setup: TrialSetup,
+    *,
+    nodes: Sequence[Node],
+    shares: Sequence[float],
+    budget: Budget,
+) -> SearchPlan:
+    """What will run on `nodes`.
+
+    `shares`: those of a card that configurations of the space need, where that was measured; by
+    them trials share cards, unless `gpus_per_trial` is given.
+    """
+    parts = [_card_share(share) for share in shares] if settings.gpus_per_trial is None else []
+    cpus, gpus = setup.cpus_per_trial, min(parts, default=setup.gpus_per_trial)
+    default = _at_once(nodes, cpus, gpus, mean(parts) if parts else gpus)
+    most = min(settings.concurrency or default, sum(_fitting(nodes, cpus, gpus)))
+    # Whoever says how long an epoch may take is taken at his word.
+    by_budget = settings.max_epoch_seconds is None
+    return SearchPlan(
+        **{**dict(setup), "gpus_per_trial": gpus},
+        concurrency=min(most, settings.trials),
+        sizes=_card_sizes(nodes, cpus, gpus) if parts else _sizes(nodes, cpus, gpus, most),
+        budget_epoch_seconds=budget.seconds_per_epoch(setup.epochs) if by_budget else None,
+    )
 
 
 def _card_share(needed: float) -> float:

@@ -119,7 +119,11 @@ class CurveSampler(BaseSampler):
             process.believe(inputs[past.running])
         known = np.unique(data.trials)
         point = maximize(
-            *(process, encoding, encoding.points[known], inputs[known], self._rng),
+            process,
+            encoding,
+            encoding.points[known],
+            inputs[known],
+            self._rng,
             everywhere=asking.number % EXPLORE_EVERY == EXPLORE_EVERY - 1,
         )
         return encoding.params(point)

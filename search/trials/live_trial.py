@@ -1,32 +1,29 @@
-"""What a session hands out and shows: trials to train, trials that run, trials that ended."""
+"""What a session hands out and shows: trials that run, trials that ended, and who watches them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.training.lr_schedules import out_of_patience
 from fmnist_models.training.metrics import EpochMetrics
+from search.schedulers.rules import Decision
 from search.trials.driver_leases import LEASE_SECONDS
 from search.trials.retry_chain import Chain
 
 
 @dataclass(frozen=True)
-class Tolerance:
-    """What a session puts up with, and whom it asks and tells meanwhile.
+class FaultLimits:
+    """How much goes wrong before a session gives up.
 
     A trial that raised, hung or lost its worker is tried again `retries` times. The database may be
-    away for `outage_seconds`; `should_end` says that it is not to be waited for any longer.
-    `check_space` raises when there is no room for another trial. `say` gets lines for the user.
+    away for `outage_seconds`, another driver silent for `lease_seconds`.
     """
 
-    retries: int = 2
-    outage_seconds: float = 300.0
+    retries: int
+    outage_seconds: float
     lease_seconds: float = LEASE_SECONDS
-    check_space: Callable[[], None] = lambda: None
-    should_end: Callable[[], bool] = lambda: False
-    say: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,21 @@ class LiveTrial:
 
 
 @dataclass(frozen=True)
-class Ended:
+class TrialStatus:
+    """How a trial stands after the epochs that were reported of it.
+
+    `ended` is None while it goes on, and "lost" when it was not this driver's any more.
+    `decision` is the scheduler's; None where it was not asked. `unneeded_checkpoints` are the
+    numbers of trials whose checkpoints nobody needs from now on.
+    """
+
+    ended: Literal["COMPLETE", "PRUNED", "FAIL", "lost"] | None
+    decision: Decision | None = None
+    unneeded_checkpoints: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class EndedTrial:
     """A trial that ended in this launch, for the display; `value` as Optuna keeps it."""
 
     number: int
@@ -72,7 +83,7 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class View:
+class SearchView:
     """A consistent picture for the display.
 
     Counts and the best are the study's, over all its drivers; running and ended trials are this
@@ -82,22 +93,38 @@ class View:
     running: tuple[LiveTrial, ...]
     counts: dict[str, int]
     best: tuple[int, float] | None
-    ended: tuple[Ended, ...]
+    ended: tuple[EndedTrial, ...]
     elsewhere: int = 0
 
 
+class SearchObserver(Protocol):
+    """Is told what happens in a running search; all calls come from the session's thread."""
+
+    def say(self, text: str) -> None:
+        """A line for the user."""
+
+    def note(self, number: int, text: str) -> None:
+        """What a worker has to say of a trial."""
+
+    def trial_ended(self, ended: EndedTrial) -> None:
+        """A trial ended in this launch."""
+
+    def tick(self) -> None:
+        """Some time has passed; called several times a second."""
+
+
 @dataclass
-class Failures:
+class FailureStreak:
     """Failures in a row that were not tried again, and the reason of the first of all."""
 
-    in_a_row: int = 0
+    length: int = 0
     first: str | None = None
 
-    def note(self, reason: str, *, is_last: bool) -> None:
+    def add(self, reason: str, *, is_last: bool) -> None:
         """A trial failed; `is_last` says that it is not tried again."""
         self.first = self.first or reason
-        self.in_a_row += is_last
+        self.length += is_last
 
-    def forget(self) -> None:
+    def end(self) -> None:
         """A trial came to its end."""
-        self.in_a_row, self.first = 0, None
+        self.length, self.first = 0, None

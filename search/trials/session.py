@@ -1,8 +1,8 @@
 """One launch of a search, free of Ray: asks for configurations, takes in epochs, decides, records.
 
     next_trial -> StartedTrial, handed to a worker
-    resume     -> Decision, on the epochs that the worker found in a checkpoint
-    report     -> Decision, after each further epoch
+    resume     -> TrialStatus, after the epochs that the worker found in a checkpoint
+    report     -> TrialStatus, after each further epoch
     fail       -> it raised, diverged, ran out of memory, hung or lost its worker
     heartbeat  -> tells the other drivers of the study that this one lives, and looks after theirs
     close      -> whatever still runs is given up and queued again
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import optuna
@@ -25,19 +25,26 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from fmnist_models.training.metrics import EpochMetrics
 from search.schedulers.rank_correlation import RungWatch
-from search.schedulers.rules import Decision, TrialScheduler
+from search.schedulers.rules import TrialScheduler
+from search.signals import StopRequest
 from search.trials.database_outage import Outage
 from search.trials.driver_leases import Watch, reap
 from search.trials.epoch_recorder import Recorder
-from search.trials.live_trial import Ended, Failures, LiveTrial, Tolerance, View
+from search.trials.live_trial import (
+    EndedTrial,
+    FailureStreak,
+    FaultLimits,
+    LiveTrial,
+    SearchObserver,
+    SearchView,
+    TrialStatus,
+)
 from search.trials.retry_chain import Chain, give_up, worded
 from search.trials.study import finished_trials, launch_sampler, optuna_study
 from search.trials.trial_source import Slots
 from search.workers.messages import Failure, StartedTrial
 from spaces import Space, SpaceContext
 from storage import StudyStore, trial_id_of
-
-__all__ = ["Ended", "LiveTrial", "SearchSession", "StartedTrial", "Tolerance", "View"]
 
 MOST_FAILURES = 10
 """So many trials in a row that fail and are not tried again end a search: the fault is not in
@@ -51,26 +58,32 @@ class SearchSession:
 
     def __init__(
         self,
+        *,
         store: StudyStore,
         launch_id: int,
         space: Space,
         context: SpaceContext,
         scheduler: TrialScheduler,
         trials: int,
-        tolerance: Tolerance | None = None,
+        limits: FaultLimits,
+        observer: SearchObserver,
+        stop: StopRequest,
+        check_space: Callable[[], None],
     ) -> None:
         self.store, self.launch_id = store, launch_id
         self.study = optuna_study(store, launch_sampler(store, launch_id))
         self.space, self.context, self.scheduler, self.trials = space, context, scheduler, trials
-        self.tolerance = put_up = tolerance or Tolerance()
-        self._outage = Outage(store, put_up.outage_seconds, put_up.should_end, put_up.say)
-        self._watch = Watch(store.launches, put_up.lease_seconds)
+        self._limits, self._observer, self._check_space = limits, observer, check_space
+        self._outage = Outage(
+            store, limits.outage_seconds, should_end=stop.is_interrupted, say=observer.say
+        )
+        self._watch = Watch(store.launches, limits.lease_seconds)
         self._slots = Slots(self.study, store, launch_id, space, trials)
         self._recorder = Recorder(self.study, store, launch_id, scheduler)
-        self._watch_rungs = RungWatch(self._recorder.rungs.curves, put_up.say)
+        self._watch_rungs = RungWatch(self._recorder.rungs.curves, observer.say)
         self._live: dict[int, LiveTrial] = {}
-        self._ended: list[Ended] = []
-        self._failures = Failures()
+        self._ended: list[EndedTrial] = []
+        self._failures = FailureStreak()
         self._lock = threading.Lock()
         self._last_heartbeat = time.monotonic()
         self._full_until = 0.0
@@ -84,7 +97,7 @@ class SearchSession:
     @property
     def is_hopeless(self) -> bool:
         """Whether the last trials have all failed."""
-        return self._failures.in_a_row >= MOST_FAILURES
+        return self._failures.length >= MOST_FAILURES
 
     @property
     def first_failure(self) -> str | None:
@@ -94,10 +107,10 @@ class SearchSession:
     def next_trial(self) -> StartedTrial | None:
         """A new trial, RUNNING in the study; None while those that run may complete the total.
 
-        Raises what `Tolerance.check_space` raises.
+        Raises what `check_space` raises, which finds no room for another trial.
         """
         while not self.is_done and time.monotonic() >= self._full_until:
-            self.tolerance.check_space()
+            self._check_space()
             # Where the answer was lost a slot may be taken that nobody knows of: see `_reap`.
             trial = self._outage.repeat(lambda again: self._slots.reserve())
             if trial is None:
@@ -131,47 +144,50 @@ class SearchSession:
             micro_batches=chain.micro_batches,
         )
 
-    def report(self, number: int, metrics: EpochMetrics) -> Decision | None:
-        """Record an epoch and say how the trial goes on; None when it is COMPLETE.
+    def report(self, number: int, metrics: EpochMetrics) -> TrialStatus:
+        """Record an epoch and say how the trial stands after it.
 
-        A trial that is not running (any more) is told to stop and nothing is recorded.
+        Of a trial that is not running (any more), which is lost, nothing is recorded.
         """
-        return self._take_in(number, (metrics,))
+        return self._add_epochs(number, (metrics,))
 
-    def resume(self, number: int, epochs: Sequence[EpochMetrics]) -> Decision | None:
+    def resume(self, number: int, epochs: Sequence[EpochMetrics]) -> TrialStatus:
         """Record the epochs 1, 2, ... of a checkpoint as the trial's own; the rest as `report`.
 
         The last of them is decided upon, as nothing tells whether it was before.
         """
-        return self._take_in(number, tuple(epochs))
+        return self._add_epochs(number, tuple(epochs))
 
-    def _take_in(self, number: int, epochs: tuple[EpochMetrics, ...]) -> Decision | None:
+    def _add_epochs(self, number: int, epochs: tuple[EpochMetrics, ...]) -> TrialStatus:
+        if number not in self._live:
+            return TrialStatus("lost")
         accuracies = [m.val_accuracy for m in epochs if m.val_accuracy is not None]
         if len(accuracies) < len(epochs):
             reason = "it reported no validation accuracy"
             self.fail(number, Failure(kind="bad_report", reason=reason))
-        if number in self._live:
-            before = self._live[number].accuracies
-            live = replace(self._live[number], last=epochs[-1], accuracies=(*before, *accuracies))
-            try:
-                return self._record(live, epochs)
-            except UpdateFinishedTrialError:
-                self._lose(number)
-        return Decision(
-            action="stop", epoch=epochs[-1].epoch, value=0.0, reason="the trial is not running"
-        )
+            return TrialStatus("FAIL")
+        before = self._live[number].accuracies
+        live = replace(self._live[number], last=epochs[-1], accuracies=(*before, *accuracies))
+        try:
+            return self._record(live, epochs)
+        except UpdateFinishedTrialError:
+            self._lose(number)
+            return TrialStatus("lost")
 
-    def _record(self, live: LiveTrial, epochs: tuple[EpochMetrics, ...]) -> Decision | None:
+    def _record(self, live: LiveTrial, epochs: tuple[EpochMetrics, ...]) -> TrialStatus:
         """As `report`; raises UpdateFinishedTrialError if another driver has ended the trial."""
         decision = self._outage.repeat(lambda again: self._recorder.record(live, epochs, again))
         with self._lock:
             self._live[live.number] = live
-        if decision is None:
-            self._note_end(live, "COMPLETE", str(live.ending))
-        elif decision.action == "stop":
-            self._note_end(live, "PRUNED", decision.reason)
+        if decision is not None and decision.action == "continue":
+            status = TrialStatus(None, decision)
+        else:
+            unneeded = (live.number, *live.chain.repeats)
+            status = TrialStatus("PRUNED" if decision else "COMPLETE", decision, unneeded)
+            reason = decision.reason if decision else str(live.ending)
+            self._note_end(live, str(status.ended), reason)
         self._watch_rungs.look(decision)
-        return decision
+        return status
 
     def fail(self, number: int, failure: Failure) -> None:
         """End a trial as FAIL, and queue one that repeats it where its kind of failure is worth it.
@@ -179,10 +195,10 @@ class SearchSession:
         The search goes on. Nothing happens if the trial is not running (any more).
         """
         if number in self._live:
-            again = self._live[number].chain.after(number, failure, self.tolerance.retries)
+            again = self._live[number].chain.after(number, failure, self._limits.retries)
             reason = worded(failure, again)
             if self._fail(number, reason, again):
-                self._failures.note(reason, is_last=again is None)
+                self._failures.add(reason, is_last=again is None)
 
     def _fail(self, number: int, reason: str, again: Chain | None) -> bool:
         """End a trial as FAIL; whether it was this driver's to end."""
@@ -195,20 +211,22 @@ class SearchSession:
 
     def _lose(self, number: int) -> None:
         """Let go of a trial that another driver, which took this one for dead, has queued again."""
-        self.tolerance.say(f"trial {number} was queued again while this driver was not heard of")
+        self._observer.say(f"trial {number} was queued again while this driver was not heard of")
         with self._lock:
             del self._live[number]
 
     def _note_end(self, live: LiveTrial, state: str, reason: str) -> None:
         epochs, last = (live.last.epoch, live.last.val_accuracy) if live.last else (0, None)
         value = None if state == "FAIL" else last
+        ended = EndedTrial(live.number, state, value, epochs, reason)
         with self._lock:
             del self._live[live.number]
-            self._ended.append(Ended(live.number, state, value, epochs, reason))
+            self._ended.append(ended)
         if state != "FAIL":
-            self._failures.forget()
+            self._failures.end()
         self._full_until = 0.0
         self._look()
+        self._observer.trial_ended(ended)
 
     def _look(self) -> None:
         """Read where the study stands."""
@@ -230,7 +248,7 @@ class SearchSession:
             self._last_heartbeat = now
             self._outage.repeat(lambda again: self.store.launches.heartbeat(self.launch_id))
             for number in self._outage.repeat(lambda again: self._reap()):
-                self.tolerance.say(f"trial {number} was left by a driver that died: queued again")
+                self._observer.say(f"trial {number} was left by a driver that died: queued again")
 
     def _reap(self) -> list[int]:
         mine = self.launch_id, frozenset(self._live)
@@ -250,10 +268,10 @@ class SearchSession:
                 reason = f"{outcome} while it ran; queued again"
                 give_up(self.store, trial.trial_id, reason)
 
-    def view(self) -> View:
+    def view(self) -> SearchView:
         """What the display shows; safe to call from another thread."""
         with self._lock:
             counts = {state: self._counts.get(state, 0) for state in ("COMPLETE", "PRUNED", "FAIL")}
             live, elsewhere = tuple(self._live.values()), self._counts.get("RUNNING", 0)
             elsewhere = max(0, elsewhere - len(live))
-            return View(live, counts, self._best, tuple(self._ended), elsewhere)
+            return SearchView(live, counts, self._best, tuple(self._ended), elsewhere)

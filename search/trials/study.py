@@ -12,7 +12,6 @@ from optuna.samplers import BaseSampler
 from pydantic import JsonValue
 
 from search.errors import UsageError
-from search.planning.plan import SearchPlan
 from search.samplers.registry import make_sampler
 from search.settings import SearchSettings
 from search.trials.driver_leases import host_name, process_started
@@ -115,13 +114,13 @@ def finished_trials(counts: Mapping[str, int]) -> int:
 
 
 def study_identity(
-    settings: SearchSettings, space: Space, plan: SearchPlan, data_digest: str
+    settings: SearchSettings, space: Space, epochs: int, data_digest: str
 ) -> dict[str, JsonValue]:
     """What all trials of a study must have in common to be comparable."""
     return {
         "space": space.name,
         "space_version": space.version,
-        "epochs": plan.epochs,
+        "epochs": epochs,
         "data_digest": data_digest,
         "train_samples": settings.train_samples,
     }

@@ -1,105 +1,89 @@
-"""Between a runner of trials and the session: what workers say, and what becomes of silent ones.
+"""Supervises the workers: hands their messages to the session, and ends those that have stalled.
 
-No Ray here: a worker is a handle that the runner can kill.
+No Ray here: a worker is a handle that the runner of the trials can kill.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from fmnist_models.config.base import Config, explain
-from fmnist_models.training.metrics import EpochMetrics
-from search.planning.gpu_sharing import Needs
+from fmnist_models.config.base import explain
+from search.planning.gpu_sharing import TrialNeeds
 from search.quantities import duration
+from search.signals import StopRequest
+from search.trials.live_trial import SearchObserver
 from search.trials.session import SearchSession
+from search.workers.checkpoints import CheckpointStore
 from search.workers.messages import (
-    FAILURE,
-    METRICS,
-    NOTE,
-    RESUMED,
+    Failed,
     Failure,
     FailureKind,
+    Resumed,
     StartedTrial,
+    WorkerMessage,
+    parse_message,
 )
 
+Answer = TypeVar("Answer")
 LONGEST_TURN_SECONDS = 5.0
 """A turn of the runner's loop that takes longer was held up, by the database say, and nobody's
 silence meanwhile is held against a worker."""
 
 
 @dataclass
-class Control:
-    """What the outside may tell a running search, and what it tells back.
-
-    `should_stop` is asked several times a second; `on_step` is called as often. `epoch_limit` gives
-    the seconds after which an epoch of a trial counts as hung; `note` is told what a worker has to
-    say of a trial; `ended` is told the numbers of trials whose checkpoints nobody needs any more.
-    `needs` knows what a trial will take, and is told what it took.
-    """
-
-    should_stop: Callable[[], bool]
-    on_step: Callable[[], None]
-    epoch_limit: Callable[[StartedTrial], float] = lambda started: float("inf")
-    note: Callable[[int, str], None] = lambda number, text: None
-    ended: Callable[[int], None] = lambda number: None
-    needs: Needs = field(default_factory=Needs)
-
-
-@dataclass
-class _Watched:
-    """A trial in a worker's hands: seconds that an epoch may take, and since when this one runs.
+class _WatchedTrial:
+    """A trial in a worker's hands, and since when its epoch runs.
 
     `worker` is None while the trial waits for a place, and time does not count.
     """
 
     started: StartedTrial
-    limit: float
+    timeout_seconds: float
     worker: Any = None
     since: float = 0.0
 
 
-class _Resumed(Config):
-    """The epochs that a trial's checkpoint held, from the first."""
+class Supervisor:
+    """Stands between the runner of the trials and a session.
 
-    epochs: Annotated[list[EpochMetrics], Field(min_length=1)]
-
-
-class Link:
-    """Hands on between the runner and a session, and keeps an exception from breaking the runner.
-
-    `kill` ends a worker, whatever it is doing; `clock` gives seconds and never goes back.
+    No exception of the session reaches the runner: the first is kept in `error`, and from then on
+    nothing happens but that all is to stop. `epoch_timeout` gives the seconds after which an epoch
+    of a trial has stalled; `needs` learns what trials take; `kill` ends a worker, whatever it is
+    doing; `clock` gives seconds and never goes back.
     """
 
     def __init__(
         self,
         session: SearchSession,
-        control: Control,
+        *,
+        observer: SearchObserver,
+        stop: StopRequest,
+        needs: TrialNeeds,
+        checkpoints: CheckpointStore,
+        epoch_timeout: Callable[[StartedTrial], float],
         kill: Callable[[Any], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.session, self.control, self.kill, self._clock = session, control, kill, clock
+        self.session, self.needs = session, needs
+        self._observer, self._stop, self._checkpoints = observer, stop, checkpoints
+        self._epoch_timeout, self._kill, self._clock = epoch_timeout, kill, clock
         self.error: Exception | None = None
-        self._watched: dict[int, _Watched] = {}
+        self._watched: dict[int, _WatchedTrial] = {}
         self._last_turn = clock()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its experiments to disk; of a search nothing is kept there, SQL has it."""
-        return {}
-
-    def call(self, function: Callable[[], Any], otherwise: Any) -> Any:
-        """`function()`, or `otherwise` once anything has gone wrong."""
+    def _attempt(self, function: Callable[..., Answer], *arguments: Any) -> Answer | None:
+        """`function(*arguments)`, or None once anything has gone wrong."""
         if self.error is None:
             try:
-                return function()
+                return function(*arguments)
             except Exception as error:
                 self.error = error
-        return otherwise
+        return None
 
     @property
     def is_over(self) -> bool:
@@ -108,10 +92,12 @@ class Link:
 
     def next_trial(self) -> StartedTrial | None:
         """The next trial, watched from now on; None while there is none to be started."""
+        return self._attempt(self._start_next)
+
+    def _start_next(self) -> StartedTrial | None:
         started = self.session.next_trial()
         if started is not None:
-            limit = self.control.epoch_limit(started)
-            self._watched[started.number] = _Watched(started, limit)
+            self._watched[started.number] = _WatchedTrial(started, self._epoch_timeout(started))
         return started
 
     def turn(self, workers: Mapping[int, Any]) -> bool:
@@ -119,12 +105,12 @@ class Link:
 
         `workers` maps the numbers of trials to their workers, None for those that wait for one.
         """
-        self.call(self.session.heartbeat, None)
-        self.call(self.control.on_step, None)
-        self.call(lambda: self._end_hung(workers), None)
-        return self.is_over or self.control.should_stop()
+        self._attempt(self.session.heartbeat)
+        self._attempt(self._observer.tick)
+        self._attempt(self._end_stalled, workers)
+        return self.is_over or self._stop.is_due()
 
-    def _end_hung(self, workers: Mapping[int, Any]) -> None:
+    def _end_stalled(self, workers: Mapping[int, Any]) -> None:
         now = self._clock()
         held_up = now - self._last_turn
         self._last_turn = now
@@ -134,70 +120,61 @@ class Link:
                 watched.worker, watched.since = worker, now
             elif held_up > LONGEST_TURN_SECONDS:
                 watched.since += held_up
-            elif now - watched.since > watched.limit:
-                self.kill(worker)
-                allowed = f"{duration(watched.limit)} (--trial-timeout)"
-                self._fail(number, "hung", f"an epoch took longer than {allowed}, so it was ended")
+            elif now - watched.since > watched.timeout_seconds:
+                self._kill(worker)
+                timeout = f"{duration(watched.timeout_seconds)} (--trial-timeout)"
+                self._fail(number, "hung", f"an epoch took longer than {timeout}, so it was ended")
 
     def kill_all(self) -> None:
         """End every worker that holds a trial; what they had is given up by the session's end."""
         for watched in self._watched.values():
             if watched.worker is not None:
-                self.kill(watched.worker)
+                self._kill(watched.worker)
 
-    def result(self, number: int, result: Mapping[str, Any]) -> bool:
-        """Take in a worker's result, keys joined by slashes; whether the trial goes on."""
+    def result(self, number: int, message: str) -> bool:
+        """Take a worker's message, as JSON; whether its trial goes on."""
+        return bool(self._attempt(self._handle, number, message))
+
+    def _handle(self, number: int, text: str) -> bool:
         if number not in self._watched:
             return False  # what a worker said just before it was ended
         self._watched[number].since = self._clock()
-        if note := result.get(NOTE):
-            self.control.note(number, str(note))
-        goes_on = self._take_in(number, result)
-        if not goes_on:
-            self._watched.pop(number, None)
-        return goes_on
-
-    def _take_in(self, number: int, result: Mapping[str, Any]) -> bool:
         try:
-            if failure := _part(result, FAILURE):
-                return self._end(number, Failure.model_validate(failure))
-            if resumed := _part(result, RESUMED):
-                epochs = _Resumed.model_validate(resumed).epochs
-                decision = self.session.resume(number, epochs)
-            else:
-                metrics = EpochMetrics.model_validate(_part(result, METRICS))
-                self.control.needs.learn(self._watched[number].started, metrics)
-                decision = self.session.report(number, metrics)
+            message = parse_message(text)
         except ValidationError as error:
             reason = f"it reported impossible metrics: {explain(error)}"
-            return self._end(number, Failure(kind="bad_report", reason=reason))
-        if decision is not None and decision.action == "continue":
-            return True
-        if any(ended.number == number for ended in self.session.view().ended):
-            for done in (number, *self._watched[number].started.resume_from):
-                self.control.ended(done)
-        return False
+            message = Failed(failure=Failure(kind="bad_report", reason=reason))
+        goes_on = self._pass_on(number, message)
+        if not goes_on:
+            del self._watched[number]
+        return goes_on
 
-    def _end(self, number: int, failure: Failure) -> bool:
-        self.session.fail(number, failure)
-        return False
+    def _pass_on(self, number: int, message: WorkerMessage) -> bool:
+        """Tell the session; whether the trial goes on."""
+        if isinstance(message, Failed):
+            self.session.fail(number, message.failure)
+            return False
+        if message.note:
+            self._observer.note(number, message.note)
+        if isinstance(message, Resumed):
+            status = self.session.resume(number, message.epochs)
+        else:
+            self.needs.learn(self._watched[number].started, message.metrics)
+            status = self.session.report(number, message.metrics)
+        for unneeded in status.unneeded_checkpoints:
+            self._checkpoints.discard(unneeded)
+        return status.ended is None
 
     def lost(self, number: int, reason: str) -> None:
         """A worker ended without a word of its own; unless it was ended for being silent."""
         if number in self._watched:
-            self._fail(number, "worker_died", reason)
+            self._attempt(self._fail, number, "worker_died", reason)
 
     def lose_all(self, reason: str) -> None:
         """The runner itself failed, and every worker with it."""
         for number in list(self._watched):
-            self.call(partial(self.lost, number, reason), None)
+            self.lost(number, reason)
 
     def _fail(self, number: int, kind: FailureKind, reason: str) -> None:
         del self._watched[number]
         self.session.fail(number, Failure(kind=kind, reason=reason))
-
-
-def _part(result: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The values of a result under `name`, which Ray hands over as name/key."""
-    prefix = f"{name}/"
-    return {k.removeprefix(prefix): v for k, v in result.items() if k.startswith(prefix)}

@@ -1,23 +1,23 @@
-"""What passes between the driver and a worker, beside configurations and metrics. No torch here.
+"""What passes between the driver and a worker, as JSON. No torch here.
 
-A worker is handed `WorkerSettings` and a `StartedTrial`, as JSON. Each step gives back one of
-    {METRICS: EpochMetrics}            an epoch was trained
-    {RESUMED: {"epochs": [...]}}       at most once and first: a checkpoint held these epochs
-    {FAILURE: Failure}                 it is over with the trial
-as dictionaries, the first two with a NOTE where there is something to tell.
+A worker is handed `WorkerSettings` and a `StartedTrial`. Each of its steps answers with one of
+    EpochDone     an epoch was trained
+    Resumed       at most once and first: a checkpoint held these epochs
+    Failed        it is over with the trial
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, TypeAdapter, field_validator
 
 from fmnist_models.config.base import Config
 from fmnist_models.config.trial import TrialConfig
+from fmnist_models.training.metrics import EpochMetrics
 
-METRICS, RESUMED, FAILURE, NOTE = "metrics", "resumed", "failure", "note"
-"""The keys of a worker's result; a note is one line for the user, at most one a kind and trial."""
+MESSAGE = "message"
+"""The key under which the answer to a step travels."""
 LONGEST_LINE, LONGEST_REASON = 500, 20_000
 """Characters of a failure's first line and of the whole that are kept."""
 
@@ -36,14 +36,57 @@ class Failure(Config):
     @field_validator("reason")
     @classmethod
     def _storable(cls, reason: str) -> str:
-        text = reason.encode("utf-8", "replace").decode().replace("\0", "?").strip()
+        text = _encodable(reason).replace("\0", "?").strip()
         first, _, rest = text.partition("\n")
         whole = _cut(first.strip() or "no reason given", LONGEST_LINE) + (rest and f"\n{rest}")
         return _cut(whole, LONGEST_REASON)
 
 
+def _encodable(text: str) -> str:
+    """`text` with a ? for whatever UTF-8 does not know, as in the name of a file, say."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+Note = Annotated[str, AfterValidator(_encodable)]
+"""One line for the user, or nothing; at most one a kind and trial."""
+
+
+class EpochDone(Config):
+    """An epoch was trained."""
+
+    type: Literal["epoch_done"] = "epoch_done"
+    metrics: EpochMetrics
+    note: Note = ""
+
+
+class Resumed(Config):
+    """The trial goes on from a checkpoint, which held these epochs, from the first."""
+
+    type: Literal["resumed"] = "resumed"
+    epochs: Annotated[list[EpochMetrics], Field(min_length=1)]
+    note: Note = ""
+
+
+class Failed(Config):
+    """The trial is over."""
+
+    type: Literal["failed"] = "failed"
+    failure: Failure
+
+
+WorkerMessage = EpochDone | Resumed | Failed
+_MESSAGES: TypeAdapter[WorkerMessage] = TypeAdapter(
+    Annotated[WorkerMessage, Field(discriminator="type")]
+)
+
+
+def parse_message(text: str) -> WorkerMessage:
+    """The message in a worker's JSON; raises pydantic's ValidationError."""
+    return _MESSAGES.validate_json(text)
 
 
 class WorkerSettings(Config):

@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from fmnist_models.compute.allocator import keep_memory
-from fmnist_models.compute.memory import (
-    is_out_of_memory,
-    keep_under,
-)
+from fmnist_models.compute.memory import is_out_of_memory, keep_under
 from fmnist_models.compute.precision import Precision, set_threads
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset, load_search_data
@@ -19,16 +15,7 @@ from fmnist_models.errors import OutputError, message_of
 from fmnist_models.training.metrics import EpochMetrics
 from fmnist_models.training.trainer import Trainer
 from search.workers.checkpoints import CheckpointStore, State
-from search.workers.messages import (
-    METRICS,
-    NOTE,
-    RESUMED,
-    StartedTrial,
-    WorkerSettings,
-)
-
-Result = dict[str, Any]
-"""What a step gives back; see `search.workers.messages`."""
+from search.workers.messages import EpochDone, Resumed, StartedTrial, WorkerSettings
 
 
 class TrialRun:
@@ -79,18 +66,18 @@ class TrialRun:
         self._epochs = epochs
         return bool(epochs)
 
-    def step(self) -> Result:
+    def step(self) -> EpochDone | Resumed:
         """Report the epochs of the checkpoint if there was one, else train one and save it."""
         if self._to_report:
             self._to_report = False
-            return self._noted({RESUMED: {"epochs": [m.model_dump() for m in self._epochs]}})
+            return Resumed(epochs=self._epochs, note=self._untold_notes())
         metrics = self._trainer.run_epoch()
         self._epochs.append(metrics)
         graphs = self._trainer.graphs
         if graphs and graphs.failure:
             self._note("graphs", f"it trains without CUDA graphs: {graphs.failure}")
         self._save()
-        return self._noted({METRICS: metrics.model_dump()})
+        return EpochDone(metrics=metrics, note=self._untold_notes())
 
     def _save(self) -> None:
         """Save a checkpoint; a trial that cannot (a full disk) goes on without, and says so."""
@@ -107,13 +94,13 @@ class TrialRun:
             self._note("save", f"it goes on without a checkpoint: {error}")
 
     def _note(self, kind: str, text: str) -> None:
-        """Have `text` told with the next result, the first time that there is one of its kind."""
+        """Have `text` told with the next message, the first time that there is one of its kind."""
         self._notes.setdefault(kind, text)
 
-    def _noted(self, result: Result) -> Result:
+    def _untold_notes(self) -> str:
         untold = [text for text in self._notes.values() if text]
         self._notes = dict.fromkeys(self._notes, "")
-        return {**result, NOTE: "; ".join(untold)} if untold else result
+        return "; ".join(untold)
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,6 @@
 """A worker: trains one trial after another in one process, and keeps torch and the data for all.
 
-Free of Ray. Whatever a trial does short of killing the process is handed back as a result, with its
+Free of Ray. Whatever a trial does short of killing the process is answered by a message, with its
 memory released: the worker takes the next trial at once, where a new process needs ten seconds.
 """
 
@@ -21,12 +21,15 @@ from fmnist_models.data.dataset import Dataset
 from fmnist_models.errors import DivergedError, FmnistError
 from fmnist_models.training.metrics import EpochMetrics
 from search.workers.messages import (
-    FAILURE,
+    EpochDone,
+    Failed,
     Failure,
+    Resumed,
     StartedTrial,
+    WorkerMessage,
     WorkerSettings,
 )
-from search.workers.trial_run import Result, TrialRun, first_line
+from search.workers.trial_run import TrialRun, first_line
 
 
 class UnfitError(Exception):
@@ -59,7 +62,7 @@ class Worker:
         except Exception as error:
             self._failure = failure_of(error)
 
-    def step(self) -> Result:
+    def step(self) -> WorkerMessage:
         """Train an epoch, or report those of a checkpoint; a failed trial repeats its failure.
 
         Raises UnfitError when an earlier trial has left the process useless: replace it.
@@ -74,9 +77,9 @@ class Worker:
             # Out here nothing refers to the error any more, and so to what its functions held.
             self.release()
             self._unfit = self._damage()
-        return {FAILURE: self._failure.model_dump()}
+        return Failed(failure=self._failure)
 
-    def _advance(self) -> Result:
+    def _advance(self) -> EpochDone | Resumed:
         if self._assigned is None:
             raise RuntimeError("no trial was started")
         if self._run is None:

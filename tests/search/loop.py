@@ -26,8 +26,10 @@ import optuna
 from fmnist_models.training.metrics import EpochMetrics
 from search.schedulers.rules import Decision, make_scheduler
 from search.settings import make_settings
+from search.signals import StopRequest
+from search.time_budget import Budget
 from search.trials.driver_leases import reap
-from search.trials.live_trial import Tolerance
+from search.trials.live_trial import EndedTrial, FaultLimits, SearchObserver
 from search.trials.session import SearchSession
 from search.trials.study import enqueue_points, open_study, start_launch
 from search.workers.messages import StartedTrial
@@ -38,9 +40,31 @@ from tests.search.stored import records_of
 EPOCHS = 9
 STUDY = "made-up"
 ENVIRONMENT: JsonObject = {"validation_images": 10_000}
+LIMITS = FaultLimits(retries=2, outage_seconds=300.0)
 IDENTITY: JsonObject = {"space": "quick", "space_version": 1, "epochs": EPOCHS}
 
 Told = Callable[[int, EpochMetrics, Decision | None], None]
+
+
+class Listener:
+    """An observer that shows nothing and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.notes: list[tuple[int, str]] = []
+        self.ended: list[EndedTrial] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def note(self, number: int, text: str) -> None:
+        self.notes.append((number, text))
+
+    def trial_ended(self, ended: EndedTrial) -> None:
+        self.ended.append(ended)
+
+    def tick(self) -> None:
+        pass
 
 
 def metrics(epoch: int, accuracy: float) -> EpochMetrics:
@@ -116,13 +140,13 @@ class Worker:
         if self.checkpoints:
             self.checkpoints.save(number, self.epochs)
         if found:
-            decision = self.session.resume(number, found)
+            status = self.session.resume(number, found)
         else:
-            decision = self.session.report(number, self.epochs[-1])
-        if decision is None or decision.reason != "the trial is not running":
+            status = self.session.report(number, self.epochs[-1])
+        if status.ended != "lost":
             for reported in found or self.epochs[-1:]:
-                self.told(number, reported, decision)
-        return decision is not None and decision.action == "continue"
+                self.told(number, reported, status.decision)
+        return status.ended is None
 
 
 def open_session(
@@ -132,7 +156,10 @@ def open_session(
     sampler: str = "tpe",
     epochs: int = EPOCHS,
     study: str = STUDY,
-    tolerance: Tolerance | None = None,
+    limits: FaultLimits = LIMITS,
+    observer: SearchObserver | None = None,
+    stop: StopRequest | None = None,
+    check_space: Callable[[], None] = lambda: None,
 ) -> SearchSession:
     """Open a study and start a launch on it, in the order of search/launch.py."""
     settings = make_settings(
@@ -146,7 +173,18 @@ def open_session(
         scheduler, grace_period=1, reduction_factor=3, epochs=epochs, trials=trials
     )
     launch = start_launch(store, settings, ENVIRONMENT)
-    return SearchSession(store, launch, space, context, rules, trials, tolerance)
+    return SearchSession(
+        store=store,
+        launch_id=launch,
+        space=space,
+        context=context,
+        scheduler=rules,
+        trials=trials,
+        limits=limits,
+        observer=observer or Listener(),
+        stop=stop or StopRequest(Budget()),
+        check_space=check_space,
+    )
 
 
 def drive(
@@ -200,7 +238,7 @@ def main(
     trials: int,
     folder: Path,
     scheduler: str = "asha",
-    tolerance: Tolerance | None = None,
+    limits: FaultLimits = LIMITS,
     pause_seconds: float = 0.0,
     stop_after: int | None = None,
     company: int = 1,
@@ -218,7 +256,7 @@ def main(
         open_database(url) as database,
         (folder / "acknowledged").open("a", buffering=1) as file,
     ):
-        session = open_session(database, trials, scheduler, tolerance=tolerance)
+        session = open_session(database, trials, scheduler, limits=limits)
         session.next_trial()
         while len({record.launch_id for record in records_of(session.store)}) < company:
             time.sleep(0.02)

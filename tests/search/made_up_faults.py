@@ -8,58 +8,54 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from search.workers.messages import FAILURE, METRICS, Failure
+from search.workers.messages import EpochDone, Failed, Failure
 from tests.search.loop import metrics
 
-Result = dict[str, Any]
 FOLDER = "FMNIST_SEARCH_TEST_FAULTS"
 """Environment variable: the folder in which trials take their faults, a file each."""
 
 
-def raises() -> Result:
+def raises() -> str:
     """As the real worker hands over what a trial raises."""
-    return {FAILURE: Failure(kind="raised", reason="RuntimeError: boom").model_dump()}
+    failure = Failure(kind="raised", reason="RuntimeError: boom")
+    return Failed(failure=failure).model_dump_json()
 
 
-def breaks() -> Result:
+def breaks() -> str:
     """As the real worker never does."""
     raise RuntimeError("boom")
 
 
-def dies() -> Result:
+def dies() -> str:
     os.kill(os.getpid(), signal.SIGKILL)
-    return {}
+    return ""
 
 
-def leaves() -> Result:
+def leaves() -> str:
     os._exit(0)
 
 
-def sleeps() -> Result:
+def sleeps() -> str:
     time.sleep(3600)
-    return {}
+    return ""
 
 
-def computes() -> Result:
+def computes() -> str:
     """In C, without ever giving Python's lock away."""
-    return {METRICS: sum(range(10**14))}
+    return str(sum(range(10**14)))
 
 
-def diverges() -> Result:
-    return {METRICS: {**metrics(2, 0.9).model_dump(), "val_accuracy": float("nan")}}
+def diverges() -> str:
+    return EpochDone(metrics=metrics(2, 0.9)).model_dump_json().replace("0.9", "NaN")
 
 
-def says_nothing() -> Result:
-    return {}
-
-
-HUNG = "an epoch took longer than 10 s (--trial-timeout)"
+def says_nothing() -> str:
+    return ""
 
 
 HUNG = "an epoch took longer than 10 s (--trial-timeout)"
-FAULTS: dict[str, tuple[Callable[[], Result], str]] = {
+FAULTS: dict[str, tuple[Callable[[], str], str]] = {
     "raises": (raises, "boom"),
     "breaks": (breaks, "boom"),
     "dies": (dies, "worker died"),
@@ -72,7 +68,7 @@ FAULTS: dict[str, tuple[Callable[[], Result], str]] = {
 """What a trial does, and what the reason of its failure says."""
 
 
-def next_fault(number: int) -> Callable[[], Result] | None:
+def next_fault(number: int) -> Callable[[], str] | None:
     """The first fault that no trial has taken yet, taken by trial `number`."""
     for name, (fault, _) in FAULTS.items():
         try:

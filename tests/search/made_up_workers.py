@@ -6,9 +6,9 @@ from typing import Any
 
 from ray.tune import Trainable
 
-from search.workers.messages import METRICS
+from search.workers.messages import MESSAGE, EpochDone
 from tests.search.loop import curve, metrics
-from tests.search.made_up_faults import Result, next_fault
+from tests.search.made_up_faults import next_fault
 
 
 class MadeUp(Trainable):
@@ -23,9 +23,10 @@ class MadeUp(Trainable):
         self.setup(new_config)
         return True
 
-    def step(self) -> Result:
+    def step(self) -> dict[str, str]:
         self.epoch += 1
-        return {METRICS: metrics(self.epoch, curve(self.seed, self.epoch)).model_dump()}
+        done = EpochDone(metrics=metrics(self.epoch, curve(self.seed, self.epoch)))
+        return {MESSAGE: done.model_dump_json()}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         pass
@@ -34,17 +35,17 @@ class MadeUp(Trainable):
 class Faulty(MadeUp):
     """Every other trial goes wrong at once, as long as there are faults; retries do not."""
 
-    def step(self) -> Result:
+    def step(self) -> dict[str, str]:
         fault = None
         if self.number >= 2 and self.number % 2 == 0 and self.epoch == 0 and not self.is_retry:
             fault = next_fault(self.number)
-        return fault() if fault else super().step()
+        return {MESSAGE: fault()} if fault else super().step()
 
 
 class Patient(MadeUp):
     """Takes some seconds for an epoch, as small networks do, and no CPU time."""
 
-    def step(self) -> Result:
+    def step(self) -> dict[str, str]:
         time.sleep(3.0)
         return super().step()
 

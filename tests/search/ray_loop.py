@@ -13,17 +13,20 @@ import time
 import optuna
 
 from search.backend.ray_session import ray_alone
-from search.backend.ray_tune import run_trials
-from search.planning.plan import Node, SearchPlan, make_plan
+from search.planning.gpu_sharing import TrialNeeds
+from search.planning.plan import Node, SearchPlan, make_plan, set_up_trials
 from search.settings import make_settings
-from search.trials.supervisor import Control
+from search.signals import StopRequest
+from search.time_budget import Budget
+from search.trials.supervisor import Supervisor
+from search.workers.checkpoints import CheckpointStore
 from search.workers.messages import WorkerSettings
 from spaces import get_space
 from storage import open_database
-from tests.search.loop import EPOCHS, STUDY, open_session
+from tests.search.loop import EPOCHS, STUDY, Listener, open_session
 from tests.search.made_up_faults import FOLDER
 
-LIMIT_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 """That an epoch may take."""
 NODE = Node(name="here", cpus=2, gpus=0, memory_bytes=4_000_000_000)
 WORKER_BYTES = 2_000_000_000
@@ -35,7 +38,8 @@ SETTINGS = WorkerSettings(
 def plan_of(trials: int, node: Node = NODE, epochs: int = EPOCHS) -> SearchPlan:
     """A trial at a time on each core of `node`."""
     settings = make_settings(space="quick", trials=trials, study=STUDY, epochs=epochs)
-    return make_plan(settings, get_space("quick"), device="cpu", nodes=[node])
+    setup = set_up_trials(settings, get_space("quick"), device="cpu", nodes=[node])
+    return make_plan(settings, setup, nodes=[node], shares=(), budget=Budget())
 
 
 def main(url: str, trials: int, worker: str, epochs: int = EPOCHS, concurrency: int = 2) -> None:
@@ -48,13 +52,22 @@ def main(url: str, trials: int, worker: str, epochs: int = EPOCHS, concurrency: 
         faults.mkdir()
         os.environ[FOLDER] = str(faults)
         session = open_session(database, trials, "quota", "curves", epochs)
-        control = Control(lambda: False, lambda: None, epoch_limit=lambda started: LIMIT_SECONDS)
         try:
             with ray_alone(node):  # before anything imports ray
+                from search.backend.ray_tune import kill_worker, run_trials
                 from tests.search.made_up_workers import KINDS
 
+                supervisor = Supervisor(
+                    session,
+                    observer=Listener(),
+                    stop=StopRequest(Budget()),
+                    needs=TrialNeeds(),
+                    checkpoints=CheckpointStore(database.path.parent / "checkpoints"),
+                    epoch_timeout=lambda started: TIMEOUT_SECONDS,
+                    kill=kill_worker,
+                )
                 began, cpu = time.monotonic(), time.process_time()
-                run_trials(session, plan_of(trials, node, epochs), SETTINGS, control, KINDS[worker])
+                run_trials(supervisor, plan_of(trials, node, epochs), SETTINGS, KINDS[worker])
                 print(time.monotonic() - began, time.process_time() - cpu)
         finally:
             session.close("done")

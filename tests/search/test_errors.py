@@ -14,14 +14,15 @@ from search.errors import (
     UsageError,
     as_search_error,
 )
-from search.signals import Signals, handlers_kept
+from search.signals import StopRequest, handlers_kept
+from search.time_budget import Budget
 from storage import StorageRefused, StorageUnavailable
 
 
 @pytest.mark.parametrize(("kind", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_what_runs_at_once(kind: signal.Signals, status: int) -> None:
     before = signal.getsignal(kind)
-    with Signals().installed():
+    with StopRequest(Budget()).installed():
         with pytest.raises(Interrupted, match=f"{kind.name}: stopped") as error:
             os.kill(os.getpid(), kind)
         assert error.value.status == status
@@ -30,20 +31,20 @@ def test_a_signal_ends_what_runs_at_once(kind: signal.Signals, status: int) -> N
 
 
 def test_a_deferred_signal_is_only_noted() -> None:
-    signals = Signals()
-    with signals.installed(), signals.deferred():
+    stop = StopRequest(Budget())
+    with stop.installed(), stop.deferred():
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
-    assert signals.received == signal.SIGTERM
+    assert stop.signal == signal.SIGTERM
 
 
 def test_handlers_that_a_library_takes_are_taken_back() -> None:
-    signals = Signals()
-    with signals.installed(), signals.deferred():
+    stop = StopRequest(Budget())
+    with stop.installed(), stop.deferred():
         with handlers_kept():
             signal.signal(signal.SIGTERM, lambda number, frame: os._exit(1))
         os.kill(os.getpid(), signal.SIGTERM)
-    assert signals.received == signal.SIGTERM
+    assert stop.signal == signal.SIGTERM
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,12 @@ from pathlib import Path
 import pytest
 
 from search.errors import UsageError
-from search.settings import SearchSettings, make_settings
+from search.settings import DEFAULT_STORAGE
 from search.workspace import checkpoint_folder, places_written
 
 
-def settings_of(**options: object) -> SearchSettings:
-    return make_settings(space="quick", trials=1, study="s", **options)
-
-
-def folder_of(**options: object) -> Path:
-    return checkpoint_folder(settings_of(**options))
+def folder_of(storage: str = DEFAULT_STORAGE, checkpoint_dir: str | None = None) -> Path:
+    return checkpoint_folder(storage, "s", checkpoint_dir)
 
 
 def test_checkpoints_lie_beside_the_database_or_where_they_are_asked_for(folder: Path) -> None:
@@ -44,6 +40,5 @@ def test_what_cannot_be_a_folder_of_checkpoints_is_refused(folder: Path) -> None
 
 def test_the_disks_of_database_and_checkpoints_are_watched(tmp_path: Path) -> None:
     there = tmp_path / "c"
-    file = settings_of(storage=f"sqlite:///{tmp_path}/x.db")
-    assert places_written(file, there) == [there, tmp_path]
-    assert places_written(settings_of(storage="postgresql://u@h/d"), there) == [there]
+    assert places_written(f"sqlite:///{tmp_path}/x.db", there) == [there, tmp_path]
+    assert places_written("postgresql://u@h/d", there) == [there]

@@ -14,7 +14,16 @@ from fmnist_models.config.registry import FAMILIES
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.training.metrics import EpochMetrics
 from search.backend.ray_session import ray_alone
-from search.workers.messages import FAILURE, METRICS, RESUMED, StartedTrial, WorkerSettings
+from search.workers.messages import (
+    MESSAGE,
+    EpochDone,
+    Failed,
+    Resumed,
+    StartedTrial,
+    WorkerMessage,
+    WorkerSettings,
+    parse_message,
+)
 from tests.faulty import ENTRY, faulty
 from tests.search.programs import is_loopback
 from tests.search.ray_loop import NODE
@@ -69,14 +78,18 @@ class Process:
         else:
             assert self.ray.get(self.actor.reset.remote(order))
 
-    def step(self) -> dict[str, Any]:
-        result: dict[str, Any] = self.ray.get(self.actor.train.remote())
-        return result
+    def step(self) -> WorkerMessage:
+        return parse_message(self.ray.get(self.actor.train.remote())[MESSAGE])
 
     def trained(self, epochs: int) -> list[dict[str, Any]]:
-        results = [self.step() for _ in range(epochs)]
-        assert all(METRICS in result for result in results), results
-        return [figures(result[METRICS]) for result in results]
+        messages = [self.step() for _ in range(epochs)]
+        assert all(isinstance(message, EpochDone) for message in messages), messages
+        return [figures(message.metrics) for message in messages]
+
+    def resumed(self) -> list[dict[str, Any]]:
+        message = self.step()
+        assert isinstance(message, Resumed), message
+        return [figures(metrics) for metrics in message.epochs]
 
     @property
     def pid(self) -> int:
@@ -95,8 +108,8 @@ def process(ray: Any, settings: WorkerSettings) -> Iterator[Process]:
     made.end()
 
 
-def figures(metrics: dict[str, Any]) -> dict[str, Any]:
-    return EpochMetrics.model_validate(metrics).model_dump(exclude=TIMES)
+def figures(metrics: EpochMetrics) -> dict[str, Any]:
+    return metrics.model_dump(exclude=TIMES)
 
 
 def test_ray_keeps_to_this_machine(ray: Any) -> None:
@@ -124,8 +137,7 @@ def test_a_killed_worker_loses_its_epoch_and_another_goes_on_the_curve(
         process.trained(1000)
     process.actor = None
     process.start(faulty(epochs=4), 2, resume_from=(1,))
-    resumed = process.step()
-    epochs = [figures(m) for m in resumed[RESUMED]["epochs"]]
+    epochs = process.resumed()
     assert len(epochs) >= 2
     assert epochs + process.trained(4 - len(epochs)) == curve
 
@@ -140,7 +152,7 @@ def test_a_trial_that_ends_its_process_is_gone_on_from_where_it_was(
         process.step()
     process.actor = None
     process.start(config, 1, resume_from=(0,))
-    assert [figures(m) for m in process.step()[RESUMED]["epochs"]] == first
+    assert process.resumed() == first
     process.trained(2)
 
 
@@ -154,7 +166,9 @@ def test_one_warm_process_survives_whatever_leaves_it_alive(process: Process) ->
     kinds = []
     for number, fault in enumerate(("raise", "mute", "exit", "nan", "cuda", "crowd", "hoard"), 1):
         process.start(faulty(fault, at=3, amount=100e6 if fault == "hoard" else 0.0), number)  # type: ignore[arg-type]
-        kinds.append(process.step()[FAILURE]["kind"])
+        message = process.step()
+        assert isinstance(message, Failed), message
+        kinds.append(message.failure.kind)
     assert kinds == ["raised"] * 3 + ["diverged"] + ["out_of_memory"] * 3
     for number in (8, 9, 10):  # of which each takes three seconds to be torn down
         began = time.monotonic()

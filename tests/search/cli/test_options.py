@@ -18,6 +18,7 @@ import pytest
 import fmnist_models.__main__ as models_main
 import run_search
 import search.__main__ as search_main
+from search.cli import search_options
 from tests.conftest import ROOT, Refused
 
 RUN_SEARCH = {
@@ -58,7 +59,7 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 
 def test_the_options_of_run_search_are_frozen() -> None:
-    assert options_of(run_search.build_parser()) == RUN_SEARCH
+    assert options_of(search_options.build_parser()) == RUN_SEARCH
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_help_states_defaults_and_units(capsys: pytest.CaptureFixture[str]) -> N
         run_search.main(["--help"])
     said = " ".join(capsys.readouterr().out.split())
     assert end.value.code == 0
-    assert [a.option_strings for a in run_search.build_parser()._actions if not a.help] == []
+    assert [a.option_strings for a in search_options.build_parser()._actions if not a.help] == []
     for default in (
         *("(default: curves)", "(default: quota)", "(default: 3)", "9 on a CPU, 27 on a GPU"),
         *("(default: 2)", "(default: 5m)", "(default: 100MB)", "at least 10m"),

@@ -8,32 +8,32 @@ import pytest
 from rich.console import Console
 
 from search.display.live_table import Clock, Display, render
-from search.trials.live_trial import Ended, View
-from search.trials.session import SearchSession
+from search.time_budget import Budget
+from search.trials.live_trial import EndedTrial, SearchView
 from search.workers.messages import Failure
 from storage import Database
 from tests.search.loop import drive, metrics, open_session
 
 
 def clock(expected: float = 100.0, before: int = 0, budget: float | None = None) -> Clock:
-    now = time.monotonic()
-    return Clock(now - 10, expected, before, 10, None if budget is None else now + budget)
+    ends = None if budget is None else 10 + budget
+    return Clock(Budget(ends, time.monotonic() - 10), expected, before, 10)
 
 
-def view(running: int = 0, complete: int = 0, pruned: int = 0) -> View:
+def view(running: int = 0, complete: int = 0, pruned: int = 0) -> SearchView:
     counts = {"COMPLETE": complete, "PRUNED": pruned, "FAIL": 0}
-    return View((None,) * running, counts, None, ())  # type: ignore[arg-type]
+    return SearchView((None,) * running, counts, None, ())  # type: ignore[arg-type]
 
 
-def plain(session: SearchSession) -> tuple[Display, io.StringIO]:
+def plain() -> tuple[Display, io.StringIO]:
     file = io.StringIO()
-    return Display(session, clock(), Console(file=file, width=40)), file
+    return Display(Console(file=file, width=40), clock().budget), file
 
 
 def test_without_a_terminal_each_epoch_and_end_is_a_line(database: Database) -> None:
-    session = open_session(database, 5, "fifo", epochs=2)
-    display, file = plain(session)
-    with display.shown():
+    display, file = plain()
+    session = open_session(database, 5, "fifo", epochs=2, observer=display)
+    with display.shown(session, clock()):
         drive(session, at_once=1, told=lambda *_: display.tick())
         display.tick()
     session.close("done")
@@ -48,15 +48,14 @@ def test_without_a_terminal_each_epoch_and_end_is_a_line(database: Database) -> 
 
 
 def test_a_line_is_told_once(database: Database) -> None:
-    session = open_session(database, 5)
-    display, file = plain(session)
+    display, file = plain()
+    session = open_session(database, 5, observer=display)
     number = session.next_trial().number
     session.report(number, metrics(1, 0.5))
-    for _ in range(3):
-        display.tick()
-    session.fail(number, Failure(kind="diverged", reason="diverged: [red]nan[/red]\nTraceback"))
-    with display.shown():
-        pass
+    with display.shown(session, clock()):
+        for _ in range(3):
+            display.tick()
+        session.fail(number, Failure(kind="diverged", reason="diverged: [red]nan[/red]\nTraceback"))
     session.close("done")
     first, second = file.getvalue().splitlines()
     assert "validation 50.00 %" in first
@@ -86,10 +85,10 @@ def test_the_table_has_totals_the_best_and_what_runs(database: Database) -> None
 
 
 def test_on_a_terminal_nothing_but_the_table_is_printed(database: Database) -> None:
-    session = open_session(database, 3)
     file = io.StringIO()
-    display = Display(session, clock(), Console(file=file, force_terminal=True, width=100))
-    with display.shown():
+    display = Display(Console(file=file, force_terminal=True, width=100), clock().budget)
+    session = open_session(database, 3, observer=display)
+    with display.shown(session, clock()):
         drive(session, told=lambda *_: display.tick())
         time.sleep(0.6)
     session.close("done")
@@ -98,8 +97,8 @@ def test_on_a_terminal_nothing_but_the_table_is_printed(database: Database) -> N
 
 
 def test_a_wide_configuration_is_cut_and_reasons_stay_on_their_line() -> None:
-    ended = tuple(Ended(n, "FAIL", None, 0, "x" * 300 + "\ny") for n in range(9))
-    shown = View((), {"COMPLETE": 0, "PRUNED": 0, "FAIL": 9}, None, ended)
+    ended = tuple(EndedTrial(n, "FAIL", None, 0, "x" * 300 + "\ny") for n in range(9))
+    shown = SearchView((), {"COMPLETE": 0, "PRUNED": 0, "FAIL": 9}, None, ended)
     console = Console(record=True, width=60, file=io.StringIO())
     console.print(render(shown, 9, clock()))
     text = console.export_text()
@@ -135,8 +134,9 @@ def test_trials_that_go_on_after_others_and_those_elsewhere_are_shown(database: 
     shown = console.export_text()
     assert "1 running and 2 elsewhere" in shown
     assert f"{again} (after {first.number})" in shown
-    display, file = plain(session)
-    display.tick()
+    display, file = plain()
+    with display.shown(session, clock()):
+        display.tick()
     display.note(again, "it goes on without a checkpoint: [disk full]")
     said = file.getvalue()
     assert f"trial {again} (after {first.number}) epoch 1/9" in said

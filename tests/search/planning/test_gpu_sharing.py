@@ -13,7 +13,6 @@ from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.wrn import WrnConfig
 from fmnist_models.training.cost import CostModel, fit_memory, model_cost
 from fmnist_models.training.metrics import EpochMetrics
-from search.backend.ray_tune import config_of
 from search.errors import UsageError
 from search.planning.cost_estimate import (
     GPU_PROBE_RANGE,
@@ -22,10 +21,11 @@ from search.planning.cost_estimate import (
     candidates,
     choose_probes,
 )
-from search.planning.gpu_sharing import Needs, needed_shares
+from search.planning.gpu_sharing import TrialNeeds, needed_shares
 from search.planning.memory import CARD_BYTES, expected_memory
-from search.planning.plan import CARD_SHARES, Node, SearchPlan, make_plan
+from search.planning.plan import CARD_SHARES, Node, SearchPlan, make_plan, set_up_trials
 from search.settings import make_settings
+from search.time_budget import Budget
 from search.workers.messages import StartedTrial, WorkerSettings
 from spaces import get_space
 
@@ -56,7 +56,9 @@ def plan_for(
     shares: Sequence[float], nodes: list[Node] | None = None, **options: object
 ) -> SearchPlan:
     settings = make_settings(**{"space": "wrn", "trials": 100, "study": "s", **options})
-    return make_plan(settings, WRN, device="cuda", nodes=nodes or [node()], shares=shares)
+    nodes = nodes or [node()]
+    setup = set_up_trials(settings, WRN, device="cuda", nodes=nodes)
+    return make_plan(settings, setup, nodes=nodes, shares=shares, budget=Budget())
 
 
 @pytest.mark.parametrize(
@@ -110,18 +112,18 @@ def test_a_trial_gets_the_place_that_it_needs(busy: float, memory: float, gpus: 
 
 
 def test_the_idle_time_of_a_card_is_that_which_work_does_not_explain() -> None:
-    needs = Needs(cost(busy=0.2), "cuda")
+    needs = TrialNeeds(cost(busy=0.2), "cuda")
     assert needs.busy_share(config()) == pytest.approx(0.2)
     # Twice the images a launch are twice the work: 0.4 of it to 0.8 of launches.
     assert needs.busy_share(config(batch_size=2 * PROBE_BATCH)) == pytest.approx(0.4 / 1.2)
     assert needs.busy_share(config(LARGE)) > 0.99
-    assert Needs(CostModel(1e-9, 0.0), "cuda").busy_share(config()) == 1.0
-    assert Needs(cost(busy=0.2), "cpu").busy_share(config()) == 0.0
-    assert Needs().busy_share(config()) == 0.0
+    assert TrialNeeds(CostModel(1e-9, 0.0), "cuda").busy_share(config()) == 1.0
+    assert TrialNeeds(cost(busy=0.2), "cpu").busy_share(config()) == 0.0
+    assert TrialNeeds().busy_share(config()) == 0.0
 
 
 def test_the_share_is_that_of_time_or_of_memory() -> None:
-    needs = Needs(cost(busy=0.2), "cuda")
+    needs = TrialNeeds(cost(busy=0.2), "cuda")
     assert needs.share(config(), CARD) == pytest.approx(0.2)
     memory = needs.memory_bytes(config())
     assert memory == pytest.approx(expected_memory(config(), "cuda", 1, 6.0))
@@ -161,14 +163,14 @@ def epoch(peak: float) -> EpochMetrics:
 
 
 def test_trials_that_took_more_than_expected_make_their_family_larger() -> None:
-    needs = Needs(cost(busy=0.2), "cuda")
+    needs = TrialNeeds(cost(busy=0.2), "cuda")
     before = needs.memory_bytes(config())
     needs.learn(started(), epoch((before - CARD_BYTES) / 2))
     assert needs.memory_bytes(config()) == before
     for _ in range(2):  # the same again changes nothing
         needs.learn(started(), epoch(3 * before - CARD_BYTES))
         assert needs.memory_bytes(config()) == pytest.approx(3 * before)
-    ours = Needs(cost(busy=0.2), "cpu")
+    ours = TrialNeeds(cost(busy=0.2), "cpu")
     expected = ours.memory_bytes(config())
     ours.learn(started(), epoch(1e12))
     assert ours.memory_bytes(config()) == expected
@@ -181,7 +183,9 @@ def settings_for(tmp_path: Path) -> WorkerSettings:
 
 
 def test_a_worker_is_asked_for_in_the_size_that_its_trial_needs(tmp_path: Path) -> None:
-    plan, needs = plan_for([0.1]), Needs(cost(busy=0.2), "cuda")
+    from search.backend.ray_tune import config_of
+
+    plan, needs = plan_for([0.1]), TrialNeeds(cost(busy=0.2), "cuda")
 
     def size(trial: StartedTrial) -> Any:
         return config_of(trial, plan, settings_for(tmp_path), needs)["size"]
@@ -192,10 +196,10 @@ def test_a_worker_is_asked_for_in_the_size_that_its_trial_needs(tmp_path: Path) 
 
 
 def test_what_a_space_needs_is_asked_of_its_points_and_of_random_configurations() -> None:
-    shares = needed_shares(WRN, Needs(cost(busy=0.1), "cuda"), CARD)
+    shares = needed_shares(WRN, TrialNeeds(cost(busy=0.1), "cuda"), [node(), node(card=2 * CARD)])
     assert len(shares) == len(candidates(WRN)) > len(WRN.points)
     assert 0 < min(shares) < 0.5 < max(shares)
-    assert needed_shares(WRN, Needs(cost(busy=0.1), "cuda"), 0) == ()
+    assert needed_shares(WRN, TrialNeeds(cost(busy=0.1), "cuda"), [node(card=0)]) == ()
 
 
 def test_a_gpu_is_tried_with_larger_networks_too() -> None:

@@ -18,12 +18,14 @@ from search.results.export import export
 from search.results.fresh_seeds import FIRST_SEED, top_trials
 from search.schedulers.rules import make_scheduler
 from search.settings import make_settings
+from search.signals import StopRequest
+from search.time_budget import Budget
 from search.trials.session import SearchSession
 from search.trials.study import enqueue_points, open_study, start_launch
 from spaces import SpaceContext, get_space
 from storage import open_database
 from tests.conftest import Refused
-from tests.search.loop import ENVIRONMENT, metrics
+from tests.search.loop import ENVIRONMENT, LIMITS, Listener, metrics
 
 STUDY = "made-up"
 pytestmark = pytest.mark.timeout(240)
@@ -47,7 +49,18 @@ def searched(folder: Path, small_data: Path) -> str:
         enqueue_points(store, get_space("quick"), context)
         launch = start_launch(store, settings, ENVIRONMENT)
         rules = make_scheduler("fifo", grace_period=1, reduction_factor=3, epochs=1)
-        session = SearchSession(store, launch, get_space("quick"), context, rules, 4)
+        session = SearchSession(
+            store=store,
+            launch_id=launch,
+            space=get_space("quick"),
+            context=context,
+            scheduler=rules,
+            trials=4,
+            limits=LIMITS,
+            observer=Listener(),
+            stop=StopRequest(Budget()),
+            check_space=lambda: None,
+        )
         for accuracy in (0.7, 0.9, 0.8, 0.6):
             session.report(session.next_trial().number, metrics(1, accuracy))
         session.close("done")

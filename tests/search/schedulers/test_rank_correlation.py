@@ -11,10 +11,9 @@ import search.__main__ as search_main
 from search.results.summary import summarize
 from search.schedulers.rank_correlation import FEWEST, LOW, Curve, line, rung_correlations, warning
 from search.schedulers.rules import Asha
-from search.trials.live_trial import Tolerance
 from search.trials.session import SearchSession
 from storage import Database, open_database
-from tests.search.loop import EPOCHS, STUDY, metrics, open_session
+from tests.search.loop import EPOCHS, STUDY, Listener, metrics, open_session
 
 
 def searched(correlation: float, seed: int, trials: int = 80) -> list[Curve]:
@@ -96,18 +95,19 @@ def run(session: SearchSession, *, slow_starters: bool) -> None:
         early, late = np.random.default_rng(started.number).uniform(0.3, 0.9, 2)
         for epoch in range(1, EPOCHS + 1):
             value = late if slow_starters and epoch > 1 else early
-            decision = session.report(started.number, metrics(epoch, round(float(value), 4)))
-            if decision is None or decision.action == "stop":
+            status = session.report(started.number, metrics(epoch, round(float(value), 4)))
+            if status.ended:
                 break
     session.close("done")
 
 
 @pytest.mark.parametrize("slow_starters", [True, False])
 def test_a_search_warns_once_and_its_summary_again(url: str, slow_starters: bool) -> None:
-    said: list[str] = []
+    listener = Listener()
+    said = listener.said
     with open_database(url) as database:
         run(
-            open_session(database, 60, sampler="random", tolerance=Tolerance(say=said.append)),
+            open_session(database, 60, sampler="random", observer=listener),
             slow_starters=slow_starters,
         )
         summary = summarize(open_session(database, 60).store)

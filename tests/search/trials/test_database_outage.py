@@ -1,22 +1,34 @@
 """A database that is away: waited for, and nothing kept twice or lost; or given up in one line."""
 
 import random
+import signal
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from search.trials.live_trial import Tolerance
+from search.signals import StopRequest
+from search.time_budget import Budget
 from storage import Database, StorageUnavailable, open_database
 from tests.postgresql import Server, new_database, new_postgresql_server
 from tests.search.checker import check_no_repeats, check_study
-from tests.search.loop import STUDY, acknowledged, drive, open_session, search, start_driver
+from tests.search.loop import (
+    LIMITS,
+    STUDY,
+    Listener,
+    acknowledged,
+    drive,
+    open_session,
+    search,
+    start_driver,
+)
 
 TRIALS = 14
 
@@ -84,10 +96,10 @@ def check_outage(server: Server, folder: Path, fault: str) -> None:
 def test_beyond_the_outage_the_search_ends_and_can_be_gone_on_with(
     server: Server, tmp_path: Path
 ) -> None:
-    url, said = new_database(server.uri), []
-    tolerance = Tolerance(outage_seconds=0.5, say=said.append)
+    url, listener = new_database(server.uri), Listener()
+    limits = replace(LIMITS, outage_seconds=0.5)
     with open_database(url) as database:
-        session = open_session(database, 6, tolerance=tolerance)
+        session = open_session(database, 6, limits=limits, observer=listener)
         drive(session, epochs=4)
         server.stop()
         started = time.monotonic()
@@ -97,8 +109,8 @@ def test_beyond_the_outage_the_search_ends_and_can_be_gone_on_with(
             assert "\n" not in str(error.value)
         assert time.monotonic() - started < 5, "to close does not wait all over again"
         server.start()
-    assert len(said) == 1
-    assert "waiting for up to" in said[0]
+    [said] = listener.said
+    assert "waiting for up to" in said
     with open_database(url) as database:
         # The process that died is this one, which lives on.
         launches = database.open_study(STUDY).launches
@@ -110,7 +122,9 @@ def test_beyond_the_outage_the_search_ends_and_can_be_gone_on_with(
 def test_who_is_told_to_end_does_not_wait(server: Server) -> None:
     url = new_database(server.uri)
     with open_database(url) as database:
-        session = open_session(database, 3, tolerance=Tolerance(should_end=lambda: True))
+        stop = StopRequest(Budget())
+        session = open_session(database, 3, stop=stop)
+        stop.signal = signal.SIGINT
         server.stop()
         started = time.monotonic()
         with pytest.raises(StorageUnavailable):
@@ -168,8 +182,8 @@ def answers_lost(engine: Engine, share: float, draw: random.Random) -> Iterator[
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_was_kept_unheard_is_not_kept_twice(either_database: Database, seed: int) -> None:
-    quick = Tolerance(lease_seconds=1.2)  # what nobody knows of is given up at a heartbeat
-    session = open_session(either_database, 8, tolerance=quick)
+    quick = replace(LIMITS, lease_seconds=1.2)  # what nobody knows of is given up at a heartbeat
+    session = open_session(either_database, 8, limits=quick)
     ours, optunas = either_database.connections.engine, either_database.optuna_storage.engine
     with (
         answers_lost(ours, 0.1, random.Random(seed)),

@@ -6,6 +6,7 @@ Each driver is a process of its own.
 import os
 import signal
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -14,13 +15,13 @@ import pytest
 
 from search.settings import make_settings
 from search.trials.driver_leases import DIED, Watch, host_name
-from search.trials.live_trial import Tolerance
 from search.trials.study import launch_sampler, open_study
 from storage import Database, Launches, LaunchStart, open_database
 from tests.search.checker import check_no_repeats, check_study
 from tests.search.loop import (
     EPOCHS,
     IDENTITY,
+    LIMITS,
     STUDY,
     acknowledged,
     drive,
@@ -107,9 +108,9 @@ def test_no_two_launches_have_equal_seeds(database: Database) -> None:
 
 @pytest.mark.timeout(120)
 def test_living_drivers_go_on_with_a_dead_ones_trials(either_url: str, tmp_path: Path) -> None:
-    quick, folder = Tolerance(lease_seconds=QUICK_LEASE), tmp_path / "search"
+    quick, folder = replace(LIMITS, lease_seconds=QUICK_LEASE), tmp_path / "search"
     drivers = [
-        start_driver(either_url, 16, folder, tolerance=quick, pause_seconds=0.03) for _ in range(2)
+        start_driver(either_url, 16, folder, limits=quick, pause_seconds=0.03) for _ in range(2)
     ]
     while len(acknowledged(folder)) < 12:
         time.sleep(0.01)
@@ -130,8 +131,8 @@ def test_living_drivers_go_on_with_a_dead_ones_trials(either_url: str, tmp_path:
 def test_a_driver_stopped_beyond_its_lease_drops_its_results_and_lives(
     either_url: str, tmp_path: Path
 ) -> None:
-    quick, folder = Tolerance(lease_seconds=QUICK_LEASE), tmp_path / "search"
-    options = {"tolerance": quick, "pause_seconds": 0.05}
+    quick, folder = replace(LIMITS, lease_seconds=QUICK_LEASE), tmp_path / "search"
+    options = {"limits": quick, "pause_seconds": 0.05}
     stopped = start_driver(either_url, 16, folder, stop_after=8, **options)
     while not is_stopped(stopped):
         time.sleep(0.01)
@@ -246,7 +247,7 @@ def test_a_host_is_itself_until_it_starts_again() -> None:
 
 
 def test_a_trial_whose_reservation_was_not_heard_of_is_given_up(database: Database) -> None:
-    session = open_session(database, 3, tolerance=Tolerance(lease_seconds=0.12))
+    session = open_session(database, 3, limits=replace(LIMITS, lease_seconds=0.12))
     lost = session._slots.reserve()
     assert lost is not None
     time.sleep(0.05)
@@ -274,7 +275,7 @@ def check_polled(url: str, tmp_path: Path, seconds: float) -> None:
         store = open_study(database, settings, {**IDENTITY, "epochs": EPOCHS})
         folder = tmp_path / "search"
         # Without patience: one failed write ends it.
-        driver = start_driver(url, 10**4, folder, tolerance=Tolerance(outage_seconds=0.0))
+        driver = start_driver(url, 10**4, folder, limits=replace(LIMITS, outage_seconds=0.0))
         end, seen = time.monotonic() + seconds, 0
         while time.monotonic() < end:
             seen = len(database.optuna_storage.get_all_trials(store.study_id))

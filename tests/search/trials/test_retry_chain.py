@@ -1,21 +1,20 @@
 """Trials that failed or were interrupted go on: how often, with what, and from where."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 
 from search.errors import SurroundingsError
-from search.schedulers.rules import Decision
-from search.trials.live_trial import Tolerance
 from search.trials.retry_chain import KNOWN_GOOD, Chain, worded
 from search.trials.session import MOST_FAILURES, SearchSession
 from search.workers.messages import Failure, FailureKind, StartedTrial
 from search.workspace import space_check
 from storage import Database
 from tests.search.checker import check_study
-from tests.search.loop import STUDY, Checkpoints, curve, drive, metrics, open_session
+from tests.search.loop import LIMITS, STUDY, Checkpoints, curve, drive, metrics, open_session
 from tests.search.stored import decisions_of
 
 
@@ -40,7 +39,7 @@ def until_it_is_not_retried(session: SearchSession, kind: FailureKind) -> list[S
 def test_what_may_be_bad_luck_is_tried_again_as_often_as_told(
     database: Database, kind: FailureKind
 ) -> None:
-    session = open_session(database, 9, tolerance=Tolerance(retries=2))
+    session = open_session(database, 9, limits=LIMITS)
     first, second, third = until_it_is_not_retried(session, kind)
     assert first.resume_from == ()
     assert second.resume_from == (first.number,)
@@ -62,7 +61,7 @@ def test_what_would_happen_again_is_not_tried_again(database: Database, kind: Fa
 
 
 def test_no_retries_at_all(database: Database) -> None:
-    session = open_session(database, 9, tolerance=Tolerance(retries=0))
+    session = open_session(database, 9, limits=replace(LIMITS, retries=0))
     assert len(until_it_is_not_retried(session, "raised")) == 1
     session.close("done")
 
@@ -152,8 +151,8 @@ def test_a_checkpoint_may_be_an_epoch_ahead_of_what_was_reported(database: Datab
     second = [session.next_trial() for _ in range(2)][1]  # a known-good point comes first
     assert second.resume_from == (first.number,)
     told = session.resume(second.number, [metrics(e, 0.5 + e / 100) for e in (1, 2, 3)])
-    assert isinstance(told, Decision)
-    assert (told.epoch, told.rung) == (3, 3)
+    assert told.ended is None
+    assert (told.decision.epoch, told.decision.rung) == (3, 3)
     assert session.scheduler.rungs[3] == {}, "known to the scheduler by way of SQL alone"
     session._recorder.rungs.refresh()
     assert session.scheduler.rungs == {1: {first.number: 0.51}, 3: {first.number: 0.53}}
@@ -164,7 +163,8 @@ def test_a_checkpoint_may_be_an_epoch_ahead_of_what_was_reported(database: Datab
 def test_a_checkpoint_of_all_epochs_completes_the_trial_at_once(database: Database) -> None:
     session = open_session(database, 1, epochs=3)
     number = session.next_trial().number
-    assert session.resume(number, [metrics(e, 0.5) for e in (1, 2, 3)]) is None
+    done = session.resume(number, [metrics(e, 0.5) for e in (1, 2, 3)])
+    assert (done.ended, done.decision) == ("COMPLETE", None)
     assert session.is_done
     session.close("done")
     check_study(database, STUDY, 1)
@@ -174,7 +174,7 @@ def test_a_resumed_trial_without_accuracy_fails(database: Database) -> None:
     session = open_session(database, 2)
     number = session.next_trial().number
     wrong = metrics(2, 0.5).model_copy(update={"val_accuracy": None})
-    assert session.resume(number, [metrics(1, 0.5), wrong]).action == "stop"
+    assert session.resume(number, [metrics(1, 0.5), wrong]).ended == "FAIL"
     session.close("done")
     assert "bad_report" in database.open_study(STUDY).trial_record(number).reason
     assert database.open_study(STUDY).epochs() == []
@@ -192,7 +192,7 @@ def test_a_chain_counts_once_at_a_rung(database: Database, tmp_path: Path) -> No
 def test_when_every_trial_fails_the_search_ends_with_the_first_traceback(
     database: Database,
 ) -> None:
-    session = open_session(database, 50, tolerance=Tolerance(retries=1))
+    session = open_session(database, 50, limits=replace(LIMITS, retries=1))
     started = 0
     while not session.is_done:
         trial = session.next_trial()
@@ -212,13 +212,13 @@ def test_no_trial_is_started_on_a_disk_that_is_nearly_full(
     def refused(least_bytes: int) -> Callable[[], None]:
         return space_check([tmp_path / "not" / "yet" / "there"], least_bytes)
 
-    session = open_session(database, 3, tolerance=Tolerance(check_space=refused(10**18)))
+    session = open_session(database, 3, check_space=refused(10**18))
     with pytest.raises(SurroundingsError, match=r"only \d+ MB are free .* --min-free") as error:
         session.next_trial()
     assert "\n" not in str(error.value)
     session.close("failed")
     assert all(t.state == TrialState.WAITING for t in check_study(database, STUDY, 0))
-    session = open_session(database, 3, tolerance=Tolerance(check_space=refused(1)))
+    session = open_session(database, 3, check_space=refused(1))
     drive(session)
     session.close("done")
     check_study(database, STUDY, 3)

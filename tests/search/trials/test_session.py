@@ -78,11 +78,12 @@ def test_patience_ends_a_trial_as_complete_with_its_last_value(database: Databas
     patient = started.config.model_copy(update={"patience": 2})
     live = session._live[started.number]
     session._live[started.number] = replace(live, config=patient)
-    decisions = [
+    told = [
         session.report(started.number, metrics(epoch, accuracy))
         for epoch, accuracy in enumerate([0.80, 0.85, 0.84, 0.85], start=1)
     ]
-    assert [d.action if d else None for d in decisions] == ["continue"] * 3 + [None]
+    assert [status.ended for status in told] == [None] * 3 + ["COMPLETE"]
+    assert [status.unneeded_checkpoints for status in told] == [()] * 3 + [(started.number,)]
     ended = session.study.get_trials()[started.number]
     assert (ended.state, ended.value) == (TrialState.COMPLETE, 0.85)
     assert list(ended.intermediate_values) == [1, 2, 3, 4]
@@ -197,7 +198,7 @@ def test_what_comes_for_a_trial_that_does_not_run_is_dropped(database: Database)
     session = search(database, 2)
     before = database.open_study(STUDY).epochs()
     late = session.report(0, metrics(3, 0.99))
-    assert (late.action, late.reason) == ("stop", "the trial is not running")
+    assert (late.ended, late.unneeded_checkpoints) == ("lost", ())
     session.fail(0, diverged("late"))
     assert database.open_study(STUDY).epochs() == before
     check_study(database, STUDY, 2)
@@ -208,7 +209,7 @@ def test_trials_that_another_driver_took_over_are_let_go(database: Database) -> 
     first, second, third = (session.next_trial().number for _ in range(3))
     for number in (first, second, third):
         give_up(session.store, session.study.trials[number]._trial_id, "its lease is over")
-    assert session.report(first, metrics(1, 0.5)).action == "stop"
+    assert session.report(first, metrics(1, 0.5)).ended == "lost"
     session.fail(second, diverged("late"))
     assert [live.number for live in session.view().running] == [third]
     session.close("done")

@@ -18,15 +18,16 @@ from fmnist_models.families.quick import QuickConfig
 from fmnist_models.training.metrics import EpochMetrics
 from search.workers.checkpoints import CheckpointStore
 from search.workers.messages import (
-    FAILURE,
     LONGEST_LINE,
     LONGEST_REASON,
-    METRICS,
-    NOTE,
-    RESUMED,
+    EpochDone,
+    Failed,
     Failure,
+    Resumed,
     StartedTrial,
+    WorkerMessage,
     WorkerSettings,
+    parse_message,
 )
 from search.workers.worker import UnfitError, Worker, failure_of
 from tests.faulty import ENTRY, FaultyNet, faulty
@@ -69,22 +70,38 @@ def start(
     worker.start(settings.model_dump_json(), trial.model_dump_json())
 
 
-def figures(metrics: dict[str, Any]) -> dict[str, Any]:
-    checked = EpochMetrics.model_validate(metrics)
-    return checked.model_dump(exclude=TIMES)
+def step(worker: Worker) -> WorkerMessage:
+    """A step's message, which comes to the driver as it was sent."""
+    message = worker.step()
+    assert parse_message(message.model_dump_json()) == message
+    return message
+
+
+def figures(metrics: EpochMetrics) -> dict[str, Any]:
+    return metrics.model_dump(exclude=TIMES)
 
 
 def trained(worker: Worker, epochs: int) -> Curve:
-    """Step so many epochs, none of which may fail."""
-    results = [worker.step() for _ in range(epochs)]
-    assert [list(result) for result in results] == [[METRICS]] * epochs, results
-    return [figures(result[METRICS]) for result in results]
+    """Step so many epochs, none of which may fail or have anything to note."""
+    found = []
+    for _ in range(epochs):
+        message = step(worker)
+        assert isinstance(message, EpochDone), message
+        assert not message.note
+        found.append(figures(message.metrics))
+    return found
+
+
+def resumed_epochs(worker: Worker) -> Curve:
+    message = step(worker)
+    assert isinstance(message, Resumed), message
+    return [figures(metrics) for metrics in message.epochs]
 
 
 def failure(worker: Worker) -> Failure:
-    result = worker.step()
-    assert list(result) == [FAILURE], result
-    return Failure.model_validate(result[FAILURE])
+    message = step(worker)
+    assert isinstance(message, Failed), message
+    return message.failure
 
 
 def tiny(**changes: Any) -> TrialConfig:
@@ -111,12 +128,10 @@ def test_a_resumed_trial_reports_its_epochs_and_goes_on_its_curve(settings: Work
     start(broken := Worker(), settings, config, 1)
     trained(broken, 2)
     start(resumed := Worker(), settings, config, 5, resume_from=(4, 1))
-    result = resumed.step()
-    assert list(result) == [RESUMED]
-    assert [figures(m) for m in result[RESUMED]["epochs"]] == curve[:2]
+    assert resumed_epochs(resumed) == curve[:2]
     assert trained(resumed, 1) == curve[2:]
     start(again := Worker(), settings, config, 6, resume_from=(5, 4, 1))
-    assert [figures(m) for m in again.step()[RESUMED]["epochs"]] == curve
+    assert resumed_epochs(again) == curve
 
 
 @pytest.mark.parametrize("damage", ["flip", "gone", "cut", "both"])
@@ -142,7 +157,7 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_no_more(
     if damage == "both":
         assert trained(worker, 3) == curve
     else:
-        assert [figures(m) for m in worker.step()[RESUMED]["epochs"]] == curve[:2]
+        assert resumed_epochs(worker) == curve[:2]
         assert trained(worker, 1) == curve[2:]
 
 
@@ -177,9 +192,10 @@ def test_a_checkpoint_that_does_not_fit_is_told_of_once(settings: WorkerSettings
     mark = mark_of(tiny(), load_search_data(Path(settings.data_dir), settings.train_samples))
     store.save(0, state, mark)
     start(worker, settings, tiny(), 1, resume_from=(0,))
-    result = worker.step()
-    assert "does not fit" in result[NOTE]
-    assert [figures(result[METRICS]), *trained(worker, 2)] == curve
+    first = step(worker)
+    assert isinstance(first, EpochDone)
+    assert "does not fit" in first.note
+    assert [figures(first.metrics), *trained(worker, 2)] == curve
 
 
 def test_a_run_goes_on_in_the_number_format_that_it_began_in(settings: WorkerSettings) -> None:
@@ -189,7 +205,7 @@ def test_a_run_goes_on_in_the_number_format_that_it_began_in(settings: WorkerSet
     start(worker, bf16, tiny(), 1)
     trained(worker, 1)
     start(worker, settings, tiny(), 2, resume_from=(1,))
-    assert RESUMED in worker.step()
+    assert len(resumed_epochs(worker)) == 1
     assert trained(worker, 2) == curve[1:]
 
 
@@ -198,15 +214,17 @@ def test_without_room_for_checkpoints_a_trial_goes_on_and_says_so_once(
 ) -> None:
     start(worker := Worker(), settings, tiny(), 0)
     with full_disk(500):
-        first, second = worker.step(), worker.step()
-    assert first[NOTE].startswith("it goes on without a checkpoint: cannot write ")
-    assert NOTE not in second
-    assert METRICS in second
+        first = step(worker)
+        trained(worker, 1)
+    assert isinstance(first, EpochDone)
+    assert first.note.startswith("it goes on without a checkpoint: cannot write ")
     trained(worker, 1)  # there is room again
     assert store_of(settings).numbers() == {0}
     start(worker, settings, tiny(), 1)
     with full_disk(500):
-        assert NOTE in worker.step(), "the next trial says it for itself"
+        told = step(worker)
+    assert isinstance(told, EpochDone)
+    assert told.note, "the next trial says it for itself"
 
 
 def test_without_a_folder_nothing_is_kept(settings: WorkerSettings) -> None:
