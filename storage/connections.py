@@ -13,7 +13,6 @@ from sqlalchemy import (
     URL,
     ColumnElement,
     Connection,
-    Insert,
     RowMapping,
     Select,
     Table,
@@ -98,15 +97,13 @@ class Connections:
 
     def upsert(self, table: Table, values: dict[str, Any], replace: Collection[str]) -> None:
         """Insert a row; where its key exists already, take over only the columns in `replace`."""
-        with self.transaction() as connection:
-            connection.execute(self._upsert(table, values, replace))
-
-    def _upsert(self, table: Table, values: dict[str, Any], replace: Collection[str]) -> Insert:
         dialect = sqlite if self.engine.dialect.name == "sqlite" else postgresql
-        statement: sqlite.Insert | postgresql.Insert = dialect.insert(table).values(**values)
-        if not replace:
-            return statement.on_conflict_do_nothing()
-        return statement.on_conflict_do_update(
-            index_elements=table.primary_key.columns,
-            set_={name: statement.excluded[name] for name in replace},
-        )
+        insert: sqlite.Insert | postgresql.Insert = dialect.insert(table).values(**values)
+        taken = {name: insert.excluded[name] for name in replace}
+        keys = table.primary_key.columns
+        with self.transaction() as connection:
+            connection.execute(
+                insert.on_conflict_do_update(index_elements=keys, set_=taken)
+                if taken
+                else insert.on_conflict_do_nothing()
+            )

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, DateTime, TextClause, bindparam, text
-
-from storage.rows import ReportedValue, RunningTrial
+from sqlalchemy import DateTime, TextClause, bindparam, text
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -27,19 +25,19 @@ ADD_PARAMETER = text(
     "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json)"
     " VALUES (:trial_id, :name, :value, :distribution)"
 )
-_COUNTS = text("SELECT state, count(*) FROM trials WHERE study_id = :study GROUP BY state")
-_BEST = text(
+COUNTS = text("SELECT state, count(*) FROM trials WHERE study_id = :study GROUP BY state")
+BEST = text(
     "SELECT t.number, v.value FROM trials t JOIN trial_values v ON v.trial_id = t.trial_id"
     " WHERE t.study_id = :study AND t.state = 'COMPLETE' AND v.value_type = 'FINITE'"
     " ORDER BY v.value DESC, t.number LIMIT 1"
 )
-_RUNNING = text(
+RUNNING = text(
     "SELECT t.number, t.trial_id, s.launch_id FROM trials t LEFT JOIN search_trial s"
     " ON s.study_name = :name AND s.number = t.number"
     " WHERE t.study_id = :study AND t.state = 'RUNNING' ORDER BY t.number"
 )
 # CROSS JOIN: SQLite would else start from the study's trials, however few of their values are new.
-_VALUES_AFTER = text(
+VALUES_AFTER = text(
     "SELECT v.trial_intermediate_value_id AS id, t.number, v.step AS epoch,"
     " v.intermediate_value AS value, s.retry_of"
     " FROM trial_intermediate_values v CROSS JOIN trials t LEFT JOIN search_trial s"
@@ -91,29 +89,3 @@ def queued_parameters(trial: Trial | FrozenTrial) -> dict[str, Any] | None:
     frozen: Any = getattr(trial, "_cached_frozen_trial", None) or trial
     queued: dict[str, Any] | None = frozen.system_attrs.get(QUEUED)
     return queued
-
-
-def counts(connection: Connection, study_id: int) -> dict[str, int]:
-    """How many trials are in each state, by its name; a state without any is left out."""
-    rows = connection.execute(_COUNTS, {"study": study_id})
-    return {row[0]: row[1] for row in rows}
-
-
-def best(connection: Connection, study_id: int) -> tuple[int, float] | None:
-    """Number and value of the best COMPLETE trial, of equals the earliest."""
-    row = connection.execute(_BEST, {"study": study_id}).first()
-    return (row[0], row[1]) if row else None
-
-
-def running_trials(connection: Connection, study_id: int, study_name: str) -> list[RunningTrial]:
-    """The RUNNING trials, by number, with the launches that they belong to."""
-    rows = connection.execute(_RUNNING, {"study": study_id, "name": study_name})
-    return [RunningTrial(*row) for row in rows]
-
-
-def values_after(
-    connection: Connection, study_id: int, study_name: str, after: int
-) -> list[ReportedValue]:
-    """The finite intermediate values with an id above `after`, in the order of their ids."""
-    parameters = {"study": study_id, "name": study_name, "after": after}
-    return [ReportedValue(*row) for row in connection.execute(_VALUES_AFTER, parameters)]

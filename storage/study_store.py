@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
-from sqlalchemy import Select, Table, and_, func, select
+from sqlalchemy import Select, Table, TextClause, and_, func, select
 
 from storage import optuna_tables, tables
 from storage.connections import Connections
@@ -189,8 +189,7 @@ class StudyStore:
 
     def running_trials(self) -> list[RunningTrial]:
         """The RUNNING trials, by number, with the launches that they belong to."""
-        with self.connections.transaction() as connection:
-            return optuna_tables.running_trials(connection, self.study_id, self.name)
+        return [RunningTrial(*row) for row in self._ask(optuna_tables.RUNNING)]
 
     def retries(self) -> dict[int, int]:
         """Which trial each trial that repeats another one repeats, by number."""
@@ -202,13 +201,11 @@ class StudyStore:
 
     def counts(self) -> dict[str, int]:
         """How many trials are in each state, by its name; a state without any is left out."""
-        with self.connections.transaction() as connection:
-            return optuna_tables.counts(connection, self.study_id)
+        return {row[0]: row[1] for row in self._ask(optuna_tables.COUNTS)}
 
     def best(self) -> tuple[int, float] | None:
         """Number and value of the best COMPLETE trial, of equals the earliest."""
-        with self.connections.transaction() as connection:
-            return optuna_tables.best(connection, self.study_id)
+        return next(((row[0], row[1]) for row in self._ask(optuna_tables.BEST)), None)
 
     # Epochs and decisions
 
@@ -244,8 +241,7 @@ class StudyStore:
         Ids rise in the order in which values are kept where `transaction` holds the study;
         elsewhere a driver may keep a value that has a lower id than one that is there already.
         """
-        with self.connections.transaction() as connection:
-            return optuna_tables.values_after(connection, self.study_id, self.name, after)
+        return [ReportedValue(*row) for row in self._ask(optuna_tables.VALUES_AFTER, after=after)]
 
     def rungs(self) -> list[int]:
         """At which epochs the last launch that compared trials did so, ascending.
@@ -279,6 +275,12 @@ class StudyStore:
         )
         with self.connections.transaction() as connection:
             return connection.execute(query).scalar_one()
+
+    def _ask(self, query: TextClause, **parameters: int) -> list[tuple[Any, ...]]:
+        known = {"study": self.study_id, "name": self.name}
+        with self.connections.transaction() as connection:
+            rows = connection.execute(query, {**known, **parameters})
+            return [tuple(row) for row in rows]
 
     def _select(self, table: Table, number: int | None) -> Select[Any]:
         query = select(*columns_of(table)).where(table.c.study_name == self.name)

@@ -78,6 +78,7 @@ def _key(name: str) -> Column[int]:
     return Column(name, Integer, primary_key=True, autoincrement=False)
 
 
+_LOSSES_AND_ACCURACIES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 metadata = MetaData()
 
 study = Table(
@@ -122,13 +123,8 @@ epoch = Table(
     _key("number"),
     _key("epoch"),
     Column("launch_id", Integer, nullable=False),
-    Column("train_loss", Figure),
-    Column("train_accuracy", Figure),
-    Column("val_loss", Figure),
-    Column("val_accuracy", Figure),
-    Column("lr", Figure),
-    Column("seconds", Figure),
-    Column("images_per_second", Figure),
+    *(Column(name, Figure) for name in _LOSSES_AND_ACCURACIES),
+    *(Column(name, Figure) for name in ("lr", "seconds", "images_per_second")),
     Column("peak_memory_bytes", BigInteger, nullable=False),
 )
 

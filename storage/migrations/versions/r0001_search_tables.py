@@ -1,5 +1,7 @@
 """Create the tables of a search."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -9,80 +11,61 @@ down_revision = None
 
 def upgrade() -> None:
     """Create all tables."""
-    _create_study()
-    _create_launch()
-    _create_trial()
-    _create_epoch()
-    _create_decision()
-
-
-def _create_study() -> None:
     op.create_table(
         "search_study",
         sa.Column("study_name", sa.String(512), primary_key=True),
         sa.Column("identity", sa.JSON, nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        _time("created_at"),
     )
-
-
-def _create_launch() -> None:
     op.create_table(
         "search_launch",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("study_name", sa.String(512), nullable=False, index=True),
-        sa.Column("settings", sa.JSON, nullable=False),
-        sa.Column("environment", sa.JSON, nullable=False),
+        *(sa.Column(name, sa.JSON, nullable=False) for name in ("settings", "environment")),
         sa.Column("host", sa.Text, nullable=False),
         sa.Column("pid", sa.BigInteger, nullable=False),
         sa.Column("process_started", sa.Double, nullable=False),
-        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("heartbeat_at", sa.DateTime(timezone=True), nullable=False),
+        _time("started_at"),
+        _time("heartbeat_at"),
         sa.Column("ended_at", sa.DateTime(timezone=True)),
         sa.Column("outcome", sa.Text),
     )
-
-
-def _create_trial() -> None:
     op.create_table(
         "search_trial",
-        sa.Column("study_name", sa.String(512), primary_key=True),
-        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+        *_keys("number"),
         sa.Column("launch_id", sa.Integer),
         sa.Column("config", sa.JSON, nullable=False),
         sa.Column("retry_of", sa.Integer),
         sa.Column("reason", sa.Text),
     )
-
-
-def _create_epoch() -> None:
     op.create_table(
         "search_epoch",
-        sa.Column("study_name", sa.String(512), primary_key=True),
-        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False),
+        *_keys("number", "epoch"),
         sa.Column("launch_id", sa.Integer, nullable=False),
-        sa.Column("train_loss", sa.Double),
-        sa.Column("train_accuracy", sa.Double),
-        sa.Column("val_loss", sa.Double),
-        sa.Column("val_accuracy", sa.Double),
-        sa.Column("lr", sa.Double),
-        sa.Column("seconds", sa.Double),
-        sa.Column("images_per_second", sa.Double),
+        *_figures("train_loss", "train_accuracy", "val_loss", "val_accuracy"),
+        *_figures("lr", "seconds", "images_per_second"),
         sa.Column("peak_memory_bytes", sa.BigInteger, nullable=False),
     )
-
-
-def _create_decision() -> None:
     op.create_table(
         "search_decision",
-        sa.Column("study_name", sa.String(512), primary_key=True),
-        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False),
+        *_keys("number", "epoch"),
         sa.Column("launch_id", sa.Integer, nullable=False),
         sa.Column("action", sa.String(16), nullable=False),
         sa.Column("rung", sa.Integer),
-        sa.Column("value", sa.Double),
-        sa.Column("cutoff", sa.Double),
+        *_figures("value", "cutoff"),
         sa.Column("reason", sa.Text, nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        _time("created_at"),
     )
+
+
+def _keys(*names: str) -> list[sa.Column[Any]]:
+    numbers = [sa.Column(n, sa.Integer, primary_key=True, autoincrement=False) for n in names]
+    return [sa.Column("study_name", sa.String(512), primary_key=True), *numbers]
+
+
+def _figures(*names: str) -> list[sa.Column[Any]]:
+    return [sa.Column(name, sa.Double) for name in names]
+
+
+def _time(name: str) -> sa.Column[Any]:
+    return sa.Column(name, sa.DateTime(timezone=True), nullable=False)
