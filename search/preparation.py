@@ -15,8 +15,8 @@ from search.planning.cost_estimate import (
     estimate,
     longest_epoch,
 )
-from search.planning.gpu_sharing import TrialNeeds, needed_shares
 from search.planning.plan import SearchPlan, TrialSetup, make_plan
+from search.planning.trial_needs import TrialNeeds, needed_shares
 from search.quantities import describe, duration
 from search.results.provenance import environment
 from search.settings import SearchSettings

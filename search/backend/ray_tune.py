@@ -22,8 +22,8 @@ from ray.tune.stopper import Stopper
 from search.backend.ray_actor import TrialWorker
 from search.backend.session_folder import session_folder
 from search.errors import SurroundingsError
-from search.planning.gpu_sharing import TrialNeeds
 from search.planning.plan import SearchPlan, TrialSize
+from search.planning.trial_needs import TrialNeeds
 from search.trials.supervisor import Supervisor
 from search.workers.messages import MESSAGE, StartedTrial, WorkerSettings
 

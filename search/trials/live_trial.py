@@ -111,20 +111,3 @@ class SearchObserver(Protocol):
 
     def tick(self) -> None:
         """Some time has passed; called several times a second."""
-
-
-@dataclass
-class FailureStreak:
-    """Failures in a row that were not tried again, and the reason of the first of all."""
-
-    length: int = 0
-    first: str | None = None
-
-    def add(self, reason: str, *, is_last: bool) -> None:
-        """A trial failed; `is_last` says that it is not tried again."""
-        self.first = self.first or reason
-        self.length += is_last
-
-    def end(self) -> None:
-        """A trial came to its end."""
-        self.length, self.first = 0, None

@@ -32,7 +32,6 @@ from search.trials.driver_leases import Watch, reap
 from search.trials.epoch_recorder import Recorder
 from search.trials.live_trial import (
     EndedTrial,
-    FailureStreak,
     FaultLimits,
     LiveTrial,
     SearchObserver,
@@ -54,7 +53,10 @@ LOOK_SECONDS = 1.0
 
 
 class SearchSession:
-    """The state of one launch; see the top of the file."""
+    """The state of one launch; see the top of the file.
+
+    `first_failure` is the reason of the first of the failures in a row.
+    """
 
     def __init__(
         self,
@@ -83,7 +85,8 @@ class SearchSession:
         self._watch_rungs = RungWatch(self._recorder.rungs.curves, observer.say)
         self._live: dict[int, LiveTrial] = {}
         self._ended: list[EndedTrial] = []
-        self._failures = FailureStreak()
+        self.first_failure: str | None = None
+        self._failures_in_a_row = 0  # that were not tried again
         self._lock = threading.Lock()
         self._last_heartbeat = time.monotonic()
         self._full_until = 0.0
@@ -97,12 +100,7 @@ class SearchSession:
     @property
     def is_hopeless(self) -> bool:
         """Whether the last trials have all failed."""
-        return self._failures.length >= MOST_FAILURES
-
-    @property
-    def first_failure(self) -> str | None:
-        """The reason of the first of the failures in a row."""
-        return self._failures.first
+        return self._failures_in_a_row >= MOST_FAILURES
 
     def next_trial(self) -> StartedTrial | None:
         """A new trial, RUNNING in the study; None while those that run may complete the total.
@@ -198,7 +196,8 @@ class SearchSession:
             again = self._live[number].chain.after(number, failure, self._limits.retries)
             reason = worded(failure, again)
             if self._fail(number, reason, again):
-                self._failures.add(reason, is_last=again is None)
+                self.first_failure = self.first_failure or reason
+                self._failures_in_a_row += again is None
 
     def _fail(self, number: int, reason: str, again: Chain | None) -> bool:
         """End a trial as FAIL; whether it was this driver's to end."""
@@ -223,7 +222,7 @@ class SearchSession:
             del self._live[live.number]
             self._ended.append(ended)
         if state != "FAIL":
-            self._failures.end()
+            self.first_failure, self._failures_in_a_row = None, 0
         self._full_until = 0.0
         self._look()
         self._observer.trial_ended(ended)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from fmnist_models.config.base import explain
-from search.planning.gpu_sharing import TrialNeeds
+from search.planning.trial_needs import TrialNeeds
 from search.quantities import duration
 from search.signals import StopRequest
 from search.trials.live_trial import SearchObserver

@@ -13,8 +13,8 @@ import time
 import optuna
 
 from search.backend.ray_session import ray_alone
-from search.planning.gpu_sharing import TrialNeeds
 from search.planning.plan import Node, SearchPlan, make_plan, set_up_trials
+from search.planning.trial_needs import TrialNeeds
 from search.settings import make_settings
 from search.signals import StopRequest
 from search.time_budget import Budget

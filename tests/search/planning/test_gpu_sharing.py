@@ -21,9 +21,8 @@ from search.planning.cost_estimate import (
     candidates,
     choose_probes,
 )
-from search.planning.gpu_sharing import TrialNeeds, needed_shares
-from search.planning.memory import CARD_BYTES, expected_memory
 from search.planning.plan import CARD_SHARES, Node, SearchPlan, make_plan, set_up_trials
+from search.planning.trial_needs import CARD_BYTES, TrialNeeds, expected_memory, needed_shares
 from search.settings import make_settings
 from search.time_budget import Budget
 from search.workers.messages import StartedTrial, WorkerSettings

@@ -23,8 +23,8 @@ from search.planning.cost_estimate import (
     longest_epoch,
     measure_machine,
 )
-from search.planning.memory import expected_memory
 from search.planning.plan import WORKER_MEMORY_BYTES, Node, SearchPlan, make_plan, set_up_trials
+from search.planning.trial_needs import expected_memory
 from search.settings import make_settings
 from search.time_budget import Budget
 from search.trials.study import study_identity

@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from fmnist_models.training.cost import CostModel
-from search.planning.gpu_sharing import TrialNeeds
+from search.planning.trial_needs import TrialNeeds
 from search.signals import StopRequest
 from search.time_budget import Budget
 from search.trials.supervisor import Supervisor

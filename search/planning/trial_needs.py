@@ -1,4 +1,4 @@
-"""How many trials share a card: by what each needs of its memory and of its time, as measured.
+"""What a trial needs of its device: memory, and of a card also time. By this trials share a card.
 
 Processes use a card by turns. A trial leaves it idle between launches, the more so the smaller its
 network is: that is the part of its time which does not grow with the network's work, and there
@@ -10,13 +10,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fmnist_models.config.trial import TrialConfig
-from fmnist_models.training.cost import CostModel
+from fmnist_models.training.cost import CostModel, model_cost
 from fmnist_models.training.metrics import EpochMetrics
 from search.planning.cost_estimate import PROBE_BATCH, candidates
-from search.planning.memory import CARD_BYTES, expected_memory
 from search.planning.plan import Node, SearchPlan, TrialSize
 from search.workers.messages import StartedTrial
 from spaces import Space
+
+PROCESS_BYTES = 1_200_000_000
+"""Resident set of a worker on a CPU with torch, Ray and the data, before it trains."""
+BYTES_PER_ACTIVATION = 4.0
+"""Of each value that a network writes for an image of the batch. This and the former put the peaks
+of 32 trials of ten families (bf16) at 0.84 to 1.63 times what they were: benchmarks/LOG.md."""
+CARD_BYTES = 800_000_000
+"""Memory of a card that a process with torch takes before it trains, the data included."""
+CARD_BYTES_PER_ACTIVATION = 10.0
+"""Likewise on a card where nothing was measured: the value, its gradient and what the allocator
+keeps in hand; an estimate, as `CARD_BYTES` is."""
+BYTES_PER_PARAMETER = 32.0
+"""Weights, gradients, an optimizer's two moments, the average, and copies of them on their way."""
+
+
+def expected_memory(
+    config: TrialConfig, device: str, micro_batches: int = 1, bytes_per_activation: float = 0.0
+) -> float:
+    """Bytes: of the host where `device` is the CPU, of the card otherwise.
+
+    `bytes_per_activation` as measured on the card; 0 where it was not.
+    """
+    cost = model_cost(config.model)
+    batch = -(-config.batch_size // micro_batches)
+    base, each = PROCESS_BYTES, BYTES_PER_ACTIVATION
+    if device != "cpu":
+        base, each = CARD_BYTES, bytes_per_activation or CARD_BYTES_PER_ACTIVATION
+    return base + each * cost.activations * batch + BYTES_PER_PARAMETER * cost.parameters
 
 
 class TrialNeeds:
