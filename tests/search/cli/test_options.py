@@ -77,7 +77,7 @@ def test_the_commands_are_frozen(
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=50)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=200)
 
 
 RUN_ALL = """

@@ -27,7 +27,6 @@ from tests.conftest import Refused
 from tests.search.loop import ENVIRONMENT, metrics
 
 STUDY = "made-up"
-pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
