@@ -11,6 +11,28 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # plain `pytest`, unlike `python -m pytest`, leaves it out
 
 Refused = Callable[..., str]
+LONGEST_FIRST = ("search/backend/test_real_ray.py",)
+"""Files by the seconds that they take: the last to begin must not be a long one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, in each of pytest-xdist's processes alike."""
+    rank = {ROOT / "tests" / name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """One thread, so that times and sums do not depend on who else is at work.
+
+    A test may also fork, which several threads of OpenMP do not survive.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

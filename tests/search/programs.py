@@ -43,7 +43,7 @@ def wait_for(search: subprocess.Popen[str], words: str) -> None:
         assert line, "it ended too early"
 
 
-def finish(search: subprocess.Popen[str], status: int, timeout: float = 150) -> tuple[str, str]:
+def finish(search: subprocess.Popen[str], status: int, timeout: float = 280) -> tuple[str, str]:
     """Wait for the end of a search; what it said on stdout and, since `wait_for`, on stderr."""
     out, err = search.communicate(timeout=timeout)
     assert search.returncode == status, err
@@ -69,7 +69,7 @@ def processes_of(folder: Path, apart_from: tuple[str, ...] = ()) -> list[psutil.
 
 
 def assert_nothing_runs(
-    folder: Path, seconds: float = 20, apart_from: tuple[str, ...] = ()
+    folder: Path, seconds: float = 60, apart_from: tuple[str, ...] = ()
 ) -> None:
     """Assert that within `seconds` no process of a search in `folder` is left."""
     deadline = time.monotonic() + seconds

@@ -97,7 +97,7 @@ def _start_node(
 
 def _wait_for_node(node: subprocess.Popen[bytes]) -> None:
     """Until the node's raylet is there; a head's control store then answers too."""
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while not any("raylet" in p.name() for p in psutil.Process(node.pid).children(recursive=True)):
         assert node.poll() is None, "a node did not start"
         assert time.monotonic() < deadline, "a node took too long to start"

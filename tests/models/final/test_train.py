@@ -138,7 +138,6 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.timeout(180)
 def test_training_needs_nothing_of_the_search(tiny_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(CONFIG.model_dump_json())
     command = [sys.executable, "-c", WITHOUT, "train", "config.json", "--out", "out"]

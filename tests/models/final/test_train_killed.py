@@ -22,7 +22,6 @@ from tests.faulty import ENTRY, faulty
 FILES = {"model.safetensors", "config.json", "metrics.json"}
 
 
-@pytest.mark.timeout(300)
 def test_killed_before_any_change_to_the_disk_the_rerun_makes_the_same_model(
     tiny_folder: Path, tmp_path: Path
 ) -> None:

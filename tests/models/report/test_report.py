@@ -24,7 +24,6 @@ PICTURES = {
     "saliency.png",
     "learning-curves.png",
 }
-pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,6 @@ from fmnist_models.saved_model.onnx_export import TOLERANCE, export_onnx
 from fmnist_models.training.losses import build_network
 from tests.conftest import Refused
 
-pytestmark = pytest.mark.timeout(180)
-
 
 def config_of(model: object, **parts: object) -> TrialConfig:
     return TrialConfig(model=model, optimizer=SgdConfig(lr=0.1), epochs=1, **parts)

@@ -25,13 +25,12 @@ def cluster() -> Iterator[Cluster]:
         yield found
 
 
-@pytest.mark.timeout(240)
 def test_a_search_runs_on_both_nodes(cluster: Cluster, tmp_path: Path, small_data: Path) -> None:
     options = ["--data-dir", str(small_data), "--trials", "10", "--address", cluster.address]
     # None is stopped early, so that no worker is through with all before the other has started.
     search = start(tmp_path, *options, "--scheduler", "fifo", extra=cluster.environment)
     seen: list[set[int]] = [set(), set()]
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 250
     while search.poll() is None and time.monotonic() < deadline:
         for found, known in zip(cluster.workers(), seen, strict=True):
             known |= found
@@ -47,7 +46,6 @@ def test_a_search_runs_on_both_nodes(cluster: Cluster, tmp_path: Path, small_dat
     assert [node["cpus"] for node in nodes] == [1.0, 1.0]
 
 
-@pytest.mark.timeout(120)
 def test_a_wrong_token_is_refused_in_a_line(
     cluster: Cluster, tmp_path: Path, small_data: Path
 ) -> None:

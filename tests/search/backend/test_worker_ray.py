@@ -29,7 +29,6 @@ from tests.search.programs import is_loopback
 from tests.search.ray_loop import NODE
 
 TIMES = {"seconds", "images_per_second", "peak_memory_bytes"}
-pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")

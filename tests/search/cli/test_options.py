@@ -18,7 +18,7 @@ import pytest
 import fmnist_models.__main__ as models_main
 import run_search
 import search.__main__ as search_main
-from search.cli import search_options
+from search.cli.search_options import build_parser
 from tests.conftest import ROOT, Refused
 
 RUN_SEARCH = {
@@ -59,7 +59,7 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 
 def test_the_options_of_run_search_are_frozen() -> None:
-    assert options_of(search_options.build_parser()) == RUN_SEARCH
+    assert options_of(build_parser()) == RUN_SEARCH
 
 
 @pytest.mark.parametrize(
@@ -77,44 +77,60 @@ def test_the_commands_are_frozen(
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=50)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=200)
 
 
-IMPORTED = (
-    "import sys, runpy; sys.path.insert(0, {root!r}); sys.argv = {argv!r}\n"
-    "try: runpy.{run}({what!r}, run_name='__main__')\n"
-    "except SystemExit as end: assert not end.code, end.code\n"
-    "print(); print(*sorted({{'torch', 'ray', 'optuna'}} & sys.modules.keys()))"
-)
+RUN_ALL = """
+import contextlib, io, json, os, runpy, sys
+sys.path.insert(0, {root!r})
+for argv in {commands!r}:
+    sys.argv, status, output = argv, 0, io.StringIO()
+    run = runpy.run_path if argv[0].endswith(".py") else runpy.run_module
+    with contextlib.redirect_stdout(output):
+        try:
+            run(argv[0], run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+    heavy = sorted({{"torch", "ray", "optuna"}} & sys.modules.keys())
+    print(json.dumps([status or 0, output.getvalue(), heavy, os.listdir()]))
+"""
+Ran = tuple[int, str, list[str], list[str]]
+"""The exit status of a program, its output, and the heavy libraries and files that there are."""
+
+
+def run_all(*commands: list[str], cwd: Path) -> list[Ran]:
+    """Run programs, by their paths or modules' names, one after another in one process."""
+    done = run("-c", RUN_ALL.format(root=str(ROOT), commands=commands), cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def imported(what: str, *arguments: str, cwd: Path) -> tuple[str, list[str]]:
     """Run a program to exit status 0: its output, and which heavy libraries it imported."""
-    way = "run_path" if what.endswith(".py") else "run_module"
-    code = IMPORTED.format(root=str(ROOT), argv=[what, *arguments], run=way, what=what)
-    done = run("-c", code, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    *output, last = done.stdout.splitlines()
-    return "\n".join(output), last.split()
+    ((status, output, heavy, _),) = run_all([what, *arguments], cwd=cwd)
+    assert status == 0, output
+    return output, heavy
 
 
-@pytest.mark.parametrize(
-    ("program", "arguments"),
-    [
-        (str(ROOT / "run_search.py"), ["--help"]),
-        (str(ROOT / "run_search.py"), ["--list-spaces"]),
-        ("search", ["--help"]),
-        ("search", ["export", "--help"]),
-        ("fmnist_models", ["--help"]),
-    ],
-)
-def test_help_exits_0_and_imports_nothing_heavy(
-    program: str, arguments: list[str], tmp_path: Path
-) -> None:
-    output, heavy = imported(program, *arguments, cwd=tmp_path)
-    assert heavy == []
-    assert "quick" in output if "--list-spaces" in arguments else "usage:" in output
-    assert list(tmp_path.iterdir()) == []
+HELPS = [
+    [str(ROOT / "run_search.py"), "--help"],
+    [str(ROOT / "run_search.py"), "--list-spaces"],
+    ["search", "--help"],
+    ["search", "export", "--help"],
+    ["fmnist_models", "--help"],
+]
+
+
+@pytest.fixture(scope="module")
+def helps(tmp_path_factory: pytest.TempPathFactory) -> list[Ran]:
+    return run_all(*HELPS, cwd=tmp_path_factory.mktemp("helps"))
+
+
+@pytest.mark.parametrize("number", range(len(HELPS)), ids=[" ".join(argv[-2:]) for argv in HELPS])
+def test_help_exits_0_and_imports_nothing_heavy(helps: list[Ran], number: int) -> None:
+    status, output, heavy, files = helps[number]
+    assert (status, heavy, files) == (0, [], [])
+    assert "quick" in output if "--list-spaces" in HELPS[number] else "usage:" in output
 
 
 def test_help_states_defaults_and_units(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +138,7 @@ def test_help_states_defaults_and_units(capsys: pytest.CaptureFixture[str]) -> N
         run_search.main(["--help"])
     said = " ".join(capsys.readouterr().out.split())
     assert end.value.code == 0
-    assert [a.option_strings for a in search_options.build_parser()._actions if not a.help] == []
+    assert [a.option_strings for a in build_parser()._actions if not a.help] == []
     for default in (
         *("(default: curves)", "(default: quota)", "(default: 3)", "9 on a CPU, 27 on a GPU"),
         *("(default: 2)", "(default: 5m)", "(default: 100MB)", "at least 10m"),

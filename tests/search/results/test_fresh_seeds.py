@@ -28,7 +28,6 @@ from tests.conftest import Refused
 from tests.search.loop import ENVIRONMENT, LIMITS, Listener, metrics
 
 STUDY = "made-up"
-pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Each sampler under the contract tests that Optuna ships, and repeatable by its seed."""
+"""Each sampler is repeatable by its seed; ours pass the contract tests that Optuna ships."""
 
 import itertools
 import random
@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import StudyDirection
-from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase
+from optuna.testing.pytest_samplers import BasicSamplerTestCase
 from optuna.trial import create_trial
 
 from search.samplers.bounded_tpe import BoundedTPESampler, thinned
@@ -21,21 +21,15 @@ from spaces import SpaceContext, get_space
 pytestmark = pytest.mark.filterwarnings("ignore")  # Optuna's tests warn on purpose
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
 class TestOptunaContract(BasicSamplerTestCase):
+    """Of `tpe`, which we bound; `curves` has it in its own file, the others are Optuna's as is."""
+
     @pytest.fixture
-    def sampler(self, name: str) -> Callable[[], BaseSampler]:
-        return partial(make_sampler, name, 1)
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return partial(make_sampler, "tpe", 1)
 
 
-@pytest.mark.parametrize("name", ["cmaes", "qmc"])
-class TestOptunaContractOfRelativeSamplers(RelativeSamplerTestCase):
-    @pytest.fixture
-    def sampler(self, name: str) -> Callable[[], BaseSampler]:
-        return partial(make_sampler, name, 1, startup_trials=0)
-
-
-def parameters(name: str, seed: int, trials: int = 14) -> list[dict[str, object]]:
+def parameters(name: str, seed: int, trials: int = 12) -> list[dict[str, object]]:
     """Give the parameters of a short study over a real space with made-up values."""
     study = optuna.create_study(sampler=make_sampler(name, seed), direction="maximize")
     for number in range(trials):
@@ -47,8 +41,9 @@ def parameters(name: str, seed: int, trials: int = 14) -> list[dict[str, object]
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_the_seed_decides(name: str) -> None:
-    assert parameters(name, 1) == parameters(name, 1)
-    assert parameters(name, 1) != parameters(name, 2)
+    first = parameters(name, 1)
+    assert first == parameters(name, 1)
+    assert first != parameters(name, 2)
 
 
 def test_tpe_is_univariate() -> None:

@@ -59,7 +59,6 @@ def exhaust(server: Server) -> None:
         time.sleep(1.5)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("fault", ["cut", "stopped", "exhausted"])
 def test_a_search_goes_on_when_postgresql_is_back(
     server: Server, tmp_path: Path, fault: str
@@ -68,7 +67,6 @@ def test_a_search_goes_on_when_postgresql_is_back(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(180)
 def test_a_search_goes_on_after_twenty_seconds(server: Server, tmp_path: Path) -> None:
     check_outage(server, tmp_path / "search", "stopped long")
 
@@ -92,7 +90,6 @@ def check_outage(server: Server, folder: Path, fault: str) -> None:
         assert [launch.outcome for launch in database.open_study(STUDY).launches.all()] == ["done"]
 
 
-@pytest.mark.timeout(120)
 def test_beyond_the_outage_the_search_ends_and_can_be_gone_on_with(
     server: Server, tmp_path: Path
 ) -> None:
@@ -102,14 +99,12 @@ def test_beyond_the_outage_the_search_ends_and_can_be_gone_on_with(
         session = open_session(database, 6, limits=limits, observer=listener)
         drive(session, epochs=4)
         server.stop()
-        started = time.monotonic()
         for close in (lambda: drive(session), lambda: session.close("failed")):
             with pytest.raises(StorageUnavailable, match="see that the server is up") as error:
                 close()
             assert "\n" not in str(error.value)
-        assert time.monotonic() - started < 5, "to close does not wait all over again"
         server.start()
-    [said] = listener.said
+    [said] = listener.said  # once: to close does not wait all over again
     assert "waiting for up to" in said
     with open_database(url) as database:
         # The process that died is this one, which lives on.
@@ -129,30 +124,27 @@ def test_who_is_told_to_end_does_not_wait(server: Server) -> None:
         started = time.monotonic()
         with pytest.raises(StorageUnavailable):
             session.next_trial()
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < session._outage.limit_seconds / 3
         server.start()
 
 
-@pytest.mark.timeout(90)
-@pytest.mark.parametrize(("seconds", "survives"), [(0.8, True), (6.0, False)])
+@pytest.mark.parametrize("survives", [True, False])
 def test_a_locked_file_is_waited_for_as_long_as_its_time_out(
-    url: str, tmp_path: Path, seconds: float, survives: bool
+    url: str, tmp_path: Path, survives: bool
 ) -> None:
-    with open_database(url, busy_timeout_seconds=1.5) as database:
+    with open_database(url, busy_timeout_seconds=60.0 if survives else 0.5) as database:
         session = open_session(database, 4)
         drive(session, epochs=2)
         with closing(sqlite3.connect(tmp_path / "search.db", check_same_thread=False)) as other:
             other.execute("BEGIN IMMEDIATE")
-            timer = threading.Timer(seconds, other.rollback)
-            timer.start()
-            started = time.monotonic()
             if survives:
+                timer = threading.Timer(0.8, other.rollback)
+                timer.start()
                 drive(session, epochs=2)
+                timer.join()
             else:
                 with pytest.raises(StorageUnavailable, match="is locked by another program"):
                     drive(session)
-                assert time.monotonic() - started < 5
-            timer.join()
         drive(session)
         session.close("done")
         check_study(database, STUDY, 4)
@@ -179,7 +171,6 @@ def answers_lost(engine: Engine, share: float, draw: random.Random) -> Iterator[
         engine.dialect.do_commit = commit
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_was_kept_unheard_is_not_kept_twice(either_database: Database, seed: int) -> None:
     quick = replace(LIMITS, lease_seconds=1.2)  # what nobody knows of is given up at a heartbeat
@@ -199,14 +190,15 @@ def test_a_full_disk_is_not_waited_for(database: Database) -> None:
     session = open_session(database, 3)
     with database.connections.engine.connect() as connection:
         connection.exec_driver_sql("SELECT 1")
-    started = time.monotonic()
+    tried = []
 
     def full(again: bool) -> None:
+        tried.append(again)
         raise StorageUnavailable("search.db has no room left on its disk")
 
     with pytest.raises(StorageUnavailable, match="no room left"):
         session._outage.repeat(full)
-    assert time.monotonic() - started < 0.5
+    assert tried == [False]
     session.close("failed")
 
 

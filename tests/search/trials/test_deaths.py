@@ -72,12 +72,10 @@ def copies(folder: Path) -> Callable[[], str]:
     return make
 
 
-@pytest.mark.timeout(120)
 def test_death_at_some_calls(tmp_path: Path) -> None:
     check_deaths(copies(tmp_path), tmp_path, 12)
 
 
-@pytest.mark.timeout(120)
 def test_death_at_some_calls_on_postgresql(
     new_postgresql_url: Callable[[], str], tmp_path: Path
 ) -> None:

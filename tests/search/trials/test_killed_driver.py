@@ -51,7 +51,6 @@ def check_after_kills(url: str, trials: int, kills: int, folder: Path) -> None:
             assert trial.last_step >= (found[parent].last_step or 0)
 
 
-@pytest.mark.timeout(120)
 def test_killed_three_times_a_study_still_comes_to_its_exact_total(
     either_url: str, tmp_path: Path
 ) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import multiprocessing
 import os
 import random
 import resource
-import signal
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ import torch
 from fmnist_models.errors import NoSpaceError, OutputError
 from fmnist_models.files import load_checkpoint, save_checkpoint
 from search.workers.checkpoints import CheckpointStore
-from tests.conftest import ROOT
 
 FLIPS = 300
 
@@ -201,34 +200,30 @@ def test_tidying_leaves_what_others_put_there(store: CheckpointStore) -> None:
     assert [path.name for path in store.folder.iterdir()] == ["notes.txt"]
 
 
-WRITER = """
-import sys, torch
-from pathlib import Path
-from search.workers.checkpoints import CheckpointStore
-store = CheckpointStore(Path(sys.argv[1]))
-for epoch in range(1, 1_000_000):
-    weights = torch.full((200_000,), float(epoch))
-    store.save(1, {"epoch": epoch, "weights": weights})
-    print(epoch, flush=True)
-"""
+def write_for_ever(store: CheckpointStore, told: Connection) -> None:
+    for epoch in itertools.count(1):
+        store.save(1, {"epoch": epoch, "weights": torch.full((200_000,), float(epoch))})
+        told.send(epoch)
 
 
-@pytest.mark.timeout(180)
 def test_killed_while_writing_old_or_new_is_there_but_never_half(store: CheckpointStore) -> None:
     draw = random.Random(time.time_ns())
+    fork = multiprocessing.get_context("fork")  # which saves the imports of a fresh process
     for _ in range(5):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(store.folder)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as writer:
-            assert writer.stdout is not None
-            writer.stdout.readline()
-            time.sleep(draw.uniform(0.0, 0.3))
-            writer.send_signal(signal.SIGKILL)
-            saved = [1, *(int(line) for line in writer.stdout)]
+        ours, theirs = fork.Pipe(duplex=False)
+        writer = fork.Process(target=write_for_ever, args=(store, theirs))
+        writer.start()
+        theirs.close()
+        saved = [ours.recv()]
+        deadline = time.monotonic() + draw.uniform(0.0, 0.3)
+        while time.monotonic() < deadline:
+            if ours.poll(0.001):
+                saved.append(ours.recv())
+        writer.kill()
+        with suppress(EOFError):
+            while True:
+                saved.append(ours.recv())
+        writer.join()
         loaded = store.load([1])
         assert loaded is not None
         assert loaded["epoch"] in (saved[-1], saved[-1] + 1), "what was acknowledged is there"
