@@ -13,7 +13,8 @@ import optuna
 from rich.console import Console
 
 from fmnist_models.data.dataset import Dataset, load_search_data
-from fmnist_models.data.download import DataSource, find_data
+from fmnist_models.data.download import find_data
+from fmnist_models.data.idx import DataFiles
 from search.backend.ray_tune import run_trials
 from search.backend.sites import Site, site_of
 from search.display.live_table import Clock, Display
@@ -48,7 +49,7 @@ class Launch:
     settings: SearchSettings
     plan: SearchPlan
     space: Space
-    source: DataSource
+    source: DataFiles
     dataset: Dataset
     site: Site
     checkpoints: Path
@@ -96,7 +97,7 @@ def _search(settings: SearchSettings, signals: Signals, as_json: bool) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     checkpoints = checkpoint_folder(settings)
     source = find_data(settings.data_path)
-    dataset = load_search_data(source.directory, settings.train_samples)
+    dataset = load_search_data(source, settings.train_samples)
     space = get_space(settings.space)
     console = Console(stderr=True)
     with site_of(settings) as site:

@@ -179,7 +179,7 @@ def _search_data(database: Database, study: Study, data_dir: Path | None) -> Dat
             f"holds (digest {str(wanted)[:12]} against {source.digest[:12]}); give its --data-dir"
         )
     samples = identity.get("train_samples")
-    return load_search_data(source.directory, samples if isinstance(samples, int) else None)
+    return load_search_data(source, samples if isinstance(samples, int) else None)
 
 
 def _rescore(
