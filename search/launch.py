@@ -54,7 +54,7 @@ def _search(settings: SearchSettings, stop: StopRequest, as_json: bool) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = checkpoint_folder(settings.storage, settings.study, settings.checkpoint_dir)
     source = find_data(settings.data_path)
-    dataset = load_search_data(source.directory, settings.train_samples)
+    dataset = load_search_data(source, settings.train_samples)
     space = get_space(settings.space)
     with open_site(settings.address, on_cpu=settings.gpus_per_trial == 0) as site:
         setup = set_up_trials(settings, space, device=site.device, nodes=site.nodes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fmnist_models.data.dataset import Dataset
-from fmnist_models.data.download import DataSource
+from fmnist_models.data.idx import DataFiles
 from search.backend.sites import Site
 from search.display.live_table import Clock, Display
 from search.planning.cost_estimate import (
@@ -35,7 +35,7 @@ class Launch:
     stop: StopRequest
     display: Display
     space: Space
-    source: DataSource
+    source: DataFiles
     dataset: Dataset
     site: Site
     setup: TrialSetup

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, ValidationError, field_validator
 
 from fmnist_models.config.base import Config, explain
-from fmnist_models.config.registry import known
+from fmnist_models.config.registry import check_name
 from fmnist_models.errors import ConfigError
 from search.errors import UsageError
 from spaces import SPACES
@@ -58,17 +58,17 @@ class SearchSettings(Config):
     @field_validator("space")
     @classmethod
     def _known_space(cls, space: str) -> str:
-        return known(space, SPACES, "space")
+        return check_name(space, SPACES, "space")
 
     @field_validator("sampler", mode="before")
     @classmethod
     def _known_sampler(cls, sampler: str) -> str:
-        return known(sampler, SAMPLERS, "--sampler")
+        return check_name(sampler, SAMPLERS, "--sampler")
 
     @field_validator("scheduler", mode="before")
     @classmethod
     def _known_scheduler(cls, scheduler: str) -> str:
-        return known(scheduler, SCHEDULERS, "--scheduler")
+        return check_name(scheduler, SCHEDULERS, "--scheduler")
 
     @field_validator("study")
     @classmethod

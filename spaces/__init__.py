@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from fmnist_models.config.registry import known, unique
+from fmnist_models.config.registry import check_name, make_registry
 from spaces.space import Space, SpaceContext
 
 __all__ = ["SPACES", "Space", "SpaceContext", "get_space"]
 
-SPACES = unique(
+SPACES = make_registry(
     [
         ("quick", "small convolutional nets that a CPU core trains in 5 to 30 seconds an epoch"),
         ("mlp", "multilayer perceptrons, 1 to 5 hidden layers of 64 to 1024 units"),
@@ -41,6 +41,6 @@ SPACES = unique(
 
 def get_space(name: str) -> Space:
     """The space registered as `name`; raises ConfigError with the known names and the nearest."""
-    module = import_module(f"spaces.{known(name, SPACES, 'space')}")
+    module = import_module(f"spaces.{check_name(name, SPACES, 'space')}")
     space: Space = module.SPACE
     return space

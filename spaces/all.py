@@ -33,7 +33,5 @@ SPACE = Space(
         for name in NAMES
         for point, params in get_space(name).points.items()
     },
-    epochs_cpu=9,
-    epochs_gpu=27,
     one_point_per="all.space",
 )

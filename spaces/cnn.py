@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from fmnist_models.config.base import Activation
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.cnn import CnnConfig
-from spaces.points import Params
+from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
-from spaces.suggest import choose, largest
+from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import EVERY_OPTIMIZER, suggest_training
 
 if TYPE_CHECKING:
@@ -69,13 +69,13 @@ def _suggest_convolution(trial: BaseTrial) -> dict[str, Any]:
         "padded": trial.suggest_categorical("cnn.padded", [True, False]),
         "pointwise_stem": trial.suggest_categorical("cnn.pointwise_stem", [True, False]),
         "pad_pools": trial.suggest_categorical("cnn.pad_pools", [True, False]),
-        "activate": choose(trial, "cnn.activate", ACTIVATE),
-        "activation": choose(trial, "cnn.activation", ACTIVATIONS),
+        "activate": suggest_choice(trial, "cnn.activate", ACTIVATE),
+        "activation": suggest_choice(trial, "cnn.activation", ACTIVATIONS),
         "dropout": trial.suggest_float("cnn.dropout", 0.0, 0.6),
         "batch_norm": batch_norm,
     }
     if batch_norm:
-        parts["bn_momentum"] = trial.suggest_float("cnn.bn_momentum", 0.05, 0.5, log=True)
+        parts["bn_momentum"] = suggest_bn_momentum(trial, "cnn")
     return parts
 
 
@@ -89,7 +89,7 @@ def _suggest_dense(trial: BaseTrial) -> dict[str, Any]:
         dense.append(trial.suggest_int("cnn.dense2", 32, 256, step=32))
     return {
         "dense": tuple(dense),
-        "dense_norm": choose(trial, "cnn.dense_norm", DENSE_NORMS),
+        "dense_norm": suggest_choice(trial, "cnn.dense_norm", DENSE_NORMS),
         "dense_dropout": trial.suggest_float("cnn.dense_dropout", 0.0, 0.6),
     }
 
@@ -108,14 +108,18 @@ def _suggest_layers(
 
     # With two stages, so that there is always a choice of stages.
     allowed = [c for c in CONVOLUTIONS if _possible(parts, layers(2, c, narrow))]
-    most = largest(allowed, lambda c: fits(dear, layers(1, c, narrow)))
+    most = largest_affordable(allowed, lambda c: fits(dear, layers(1, c, narrow)))
     convolutions = trial.suggest_int("cnn.convolutions", 1, most)
-    widen = convolutions > 1 and choose(trial, "cnn.widen", [True, False])
-    early_dropout = widen and choose(trial, "cnn.early_dropout", [True, False])
+    widen = convolutions > 1 and suggest_choice(trial, "cnn.widen", [True, False])
+    early_dropout = widen and suggest_choice(trial, "cnn.early_dropout", [True, False])
     allowed = [s for s in STAGES if _possible(parts, layers(s, convolutions, narrow))]
-    deepest = largest(allowed, lambda s: fits(dear, layers(s, convolutions, narrow, widen=widen)))
+    deepest = largest_affordable(
+        allowed, lambda s: fits(dear, layers(s, convolutions, narrow, widen=widen))
+    )
     stages = trial.suggest_int("cnn.stages", 1, deepest)
-    widest = largest(WIDTHS, lambda w: fits(parts, layers(stages, convolutions, w, widen=widen)))
+    widest = largest_affordable(
+        WIDTHS, lambda w: fits(parts, layers(stages, convolutions, w, widen=widen))
+    )
     width = trial.suggest_int("cnn.width", narrow, widest, step=16)
     return layers(stages, convolutions, width, widen=widen, early_dropout=early_dropout)
 
@@ -137,42 +141,35 @@ def _possible(parts: dict[str, Any], stack: tuple[int | str, ...]) -> CnnConfig 
         return None
 
 
-def _point(
-    stages: int, convolutions: int, width: int, **changes: str | int | float | bool
-) -> Params:
-    """`stages` stages of padded 3x3 convolutions with ReLU; keywords without the prefix."""
-    base: dict[str, str | int | float | bool] = {
-        "batch_norm": False,
-        "kernel": 3,
-        "padded": True,
-        "pointwise_stem": False,
-        "pad_pools": False,
-        "activate": "convolution",
-        "activation": "relu",
-        "dropout": 0.25,
-        "dense_layers": 1,
-        "dense_norm": "none",
-        "dense_dropout": 0.5,
-        "convolutions": convolutions,
-        "stages": stages,
-        "width": width,
-        "optimizer": "adam",
-        "lr_schedule": "constant",
-        "warmup": 0.0,
-        "flip": False,
-        "shift": 0,
-        "blank": "none",
-        "label_smoothing": 0.0,
-        "ema_decay": 0.0,
-        "batch_size": 128,
-        **changes,
-    }
-    if convolutions > 1:
-        base = {"widen": False, **base}
-    return {f"cnn.{name}": value for name, value in base.items()}
-
+_PLAIN: Params = {
+    "batch_norm": False,
+    "kernel": 3,
+    "padded": True,
+    "pointwise_stem": False,
+    "pad_pools": False,
+    "activate": "convolution",
+    "activation": "relu",
+    "dropout": 0.25,
+    "dense_layers": 1,
+    "dense_norm": "none",
+    "dense_dropout": 0.5,
+    "width": 32,
+    "optimizer": "adam",
+    "lr_schedule": "constant",
+    "warmup": 0.0,
+    "flip": False,
+    "shift": 0,
+    "blank": "none",
+    "label_smoothing": 0.0,
+    "ema_decay": 0.0,
+    "batch_size": 128,
+}
+"""Padded 3x3 convolutions with ReLU, dropout and Adam."""
 
 _AMSGRAD: Params = {
+    "dense": 512,
+    "dropout": 0.5,
+    "batch_size": 256,
     "adam.lr": 1e-4,
     "adam.amsgrad": True,
     "lr_schedule": "step",
@@ -182,66 +179,62 @@ _AMSGRAD: Params = {
 }
 """As the author of SixConv2dNet trained; the step falls in the middle of however many epochs."""
 
-
-def _conv2d_net(stages: int) -> Params:
-    """Four, six or eight convolutions in the manner of "SixConv2dNet"."""
-    changes: dict[str, str | int | float | bool] = {
-        "batch_norm": True,
-        "bn_momentum": 0.1,
-        "pointwise_stem": True,
-        "pad_pools": True,
-        "activate": "pool",
-        "dropout": 0.5,
-        "dense": 512,
-        **_AMSGRAD,
-        "batch_size": 256,
-    }
-    return _point(stages, 2, 64, **changes)
-
-
-KAGGLE = _point(
-    2, 2, 32, dense=128, dense_norm="after", optimizer="adadelta", **{"adadelta.lr": 1.0}
-)
-"""32-32-P-D-64-64-P-D, dense 128 with batch norm: "94 %" on Kaggle."""
-VGG_LIKE = _point(
-    2,
-    3,
-    32,
-    widen=True,
-    early_dropout=True,
-    dense_layers=2,
-    dense=512,
-    dense2=64,
-    **{"adam.lr": 1e-3},
-)
-"""32-32-D-64-P-D-128-128-256-P-D, dense 512-D-64-D: 7,001,194 parameters."""
-TWO = _point(
-    2,
-    1,
-    32,
-    kernel=5,
-    padded=False,
-    dense=512,
-    dropout=0.5,
-    dense_dropout=0.0,
-    batch_size=256,
+_TWO: Params = {
     **_AMSGRAD,
-)
+    "convolutions": 1,
+    "stages": 2,
+    "kernel": 5,
+    "padded": False,
+    "dense_dropout": 0.0,
+}
 """Two 5x5 convolutions, the smallest of the four networks of SixConv2dNet's author."""
-FOUR, SIX, EIGHT = (_conv2d_net(stages) for stages in (2, 3, 4))
+
+_SIX: Params = {
+    **_AMSGRAD,
+    "widen": False,
+    "convolutions": 2,
+    "width": 64,
+    "batch_norm": True,
+    "bn_momentum": 0.1,
+    "pointwise_stem": True,
+    "pad_pools": True,
+    "activate": "pool",
+}
+"""Two convolutions a stage, in the manner of SixConv2dNet, which has three stages."""
+
+_VGG_LIKE: Params = {
+    "widen": True,
+    "convolutions": 3,
+    "stages": 2,
+    "early_dropout": True,
+    "dense_layers": 2,
+    "dense": 512,
+    "dense2": 64,
+    "adam.lr": 1e-3,
+}
+"""32-32-D-64-P-D-128-128-256-P-D, dense 512-D-64-D: 7,001,194 parameters."""
+
+_KAGGLE: Params = {
+    "widen": False,
+    "convolutions": 2,
+    "stages": 2,
+    "dense": 128,
+    "dense_norm": "after",
+    "optimizer": "adadelta",
+    "adadelta.lr": 1.0,
+}
+"""32-32-P-D-64-64-P-D, dense 128 with batch norm: "94 %" on Kaggle."""
 
 SPACE = Space(
     name="cnn",
     version=1,
     suggest=suggest,
     points={
-        "two": TWO,
-        "four": FOUR,
-        "six": SIX,
-        "eight": EIGHT,
-        "vgg-like": VGG_LIKE,
-        "kaggle": KAGGLE,
+        "two": make_point("cnn", _PLAIN, _TWO),
+        "four": make_point("cnn", _PLAIN, _SIX, {"stages": 2}),
+        "six": make_point("cnn", _PLAIN, _SIX, {"stages": 3}),
+        "eight": make_point("cnn", _PLAIN, _SIX, {"stages": 4}),
+        "vgg-like": make_point("cnn", _PLAIN, _VGG_LIKE),
+        "kaggle": make_point("cnn", _PLAIN, _KAGGLE),
     },
-    epochs_cpu=9,
-    epochs_gpu=27,
 )

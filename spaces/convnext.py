@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.convnext import ConvnextConfig
-from spaces.points import Params, point
+from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
-from spaces.suggest import choose, largest, suggest_stochastic_depth
+from spaces.suggest import largest_affordable, suggest_choice, suggest_stochastic_depth
 from spaces.training import suggest_training
 
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
 
 def _suggest_model(trial: BaseTrial, context: SpaceContext) -> ConvnextConfig:
     """The deepest and then the widest network are bounded by what is affordable here."""
-    kernel = choose(trial, "convnext.kernel", KERNELS)
+    kernel = suggest_choice(trial, "convnext.kernel", KERNELS)
     base = ConvnextConfig(kernel=kernel, width=WIDTHS[0])
-    deepest = largest(DEPTHS, lambda d: context.affordable(base.model_copy(update={"depth": d})))
+    deepest = largest_affordable(
+        DEPTHS, lambda d: context.affordable(base.model_copy(update={"depth": d}))
+    )
     depth = trial.suggest_int("convnext.depth", DEPTHS[0], deepest)
-    widest = largest(
+    widest = largest_affordable(
         WIDTHS,
         lambda w: context.affordable(ConvnextConfig(kernel=kernel, depth=depth, width=w)),
     )
@@ -68,9 +70,7 @@ SPACE = Space(
     version=1,
     suggest=suggest,
     points={
-        "w32": point("convnext", _PAPER, {"depth": 1, "width": 32}),
-        "w64": point("convnext", _PAPER, {"depth": 2, "width": 64}),
+        "w32": make_point("convnext", _PAPER, {"depth": 1, "width": 32}),
+        "w64": make_point("convnext", _PAPER, {"depth": 2, "width": 64}),
     },
-    epochs_cpu=9,
-    epochs_gpu=27,
 )

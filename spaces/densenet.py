@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.densenet import DensenetConfig
-from spaces.points import SGD, Params, point
+from spaces.points import SGD, Params, make_point
 from spaces.space import Space, SpaceContext
-from spaces.suggest import largest, suggest_bn_momentum
+from spaces.suggest import largest_affordable, suggest_bn_momentum
 from spaces.training import suggest_training
 
 if TYPE_CHECKING:
@@ -25,11 +25,13 @@ def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
 
 def _suggest_model(trial: BaseTrial, context: SpaceContext) -> DensenetConfig:
     """The deepest network and then its growth are bounded by what is affordable here."""
-    deepest = largest(
+    deepest = largest_affordable(
         DEPTHS, lambda d: context.affordable(DensenetConfig(depth=d, growth=GROWTHS[0]))
     )
     depth = trial.suggest_int("densenet.depth", DEPTHS[0], deepest, step=DEPTHS.step)
-    most = largest(GROWTHS, lambda g: context.affordable(DensenetConfig(depth=depth, growth=g)))
+    most = largest_affordable(
+        GROWTHS, lambda g: context.affordable(DensenetConfig(depth=depth, growth=g))
+    )
     return DensenetConfig(
         depth=depth,
         growth=trial.suggest_int("densenet.growth", GROWTHS[0], most, step=GROWTHS.step),
@@ -54,9 +56,7 @@ SPACE = Space(
     version=1,
     suggest=suggest,
     points={
-        "bc-28-12": point("densenet", _PAPER, {"depth": 28}),
-        "bc-100-12": point("densenet", _PAPER, {"depth": 100}),
+        "bc-28-12": make_point("densenet", _PAPER, {"depth": 28}),
+        "bc-100-12": make_point("densenet", _PAPER, {"depth": 100}),
     },
-    epochs_cpu=9,
-    epochs_gpu=27,
 )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from fmnist_models.config.base import Activation
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.mlp import MlpConfig
-from spaces.points import Params
+from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
-from spaces.suggest import choose, largest
+from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import EVERY_OPTIMIZER, suggest_training
 
 if TYPE_CHECKING:
@@ -34,40 +34,38 @@ def _suggest_model(trial: BaseTrial, context: SpaceContext) -> MlpConfig:
         return context.affordable(MlpConfig(depth=depth, width=width))
 
     batch_norm = trial.suggest_categorical("mlp.batch_norm", [True, False])
-    deepest = largest(DEPTHS, lambda d: fits(d, WIDTHS[0]))
+    deepest = largest_affordable(DEPTHS, lambda d: fits(d, WIDTHS[0]))
     depth = trial.suggest_int("mlp.depth", DEPTHS[0], deepest)
-    widest = largest(WIDTHS, lambda w: fits(depth, w))
+    widest = largest_affordable(WIDTHS, lambda w: fits(depth, w))
     return MlpConfig(
         depth=depth,
         width=trial.suggest_int("mlp.width", WIDTHS[0], widest, step=64),
-        activation=choose(trial, "mlp.activation", ACTIVATIONS),
+        activation=suggest_choice(trial, "mlp.activation", ACTIVATIONS),
         dropout=trial.suggest_float("mlp.dropout", 0.0, 0.6),
         batch_norm=batch_norm,
-        bn_momentum=trial.suggest_float("mlp.bn_momentum", 0.05, 0.5, log=True)
-        if batch_norm
-        else 0.1,
+        bn_momentum=suggest_bn_momentum(trial, "mlp") if batch_norm else 0.1,
     )
 
 
 _BASELINE: Params = {
-    "mlp.batch_norm": False,
-    "mlp.depth": 1,
-    "mlp.width": 128,
-    "mlp.activation": "relu",
-    "mlp.dropout": 0.0,
-    "mlp.optimizer": "sgd",
-    "mlp.sgd.lr": 0.1,
-    "mlp.sgd.momentum": 0.0,
-    "mlp.sgd.nesterov": False,
-    "mlp.sgd.weight_decay": 1e-5,
-    "mlp.lr_schedule": "constant",
-    "mlp.warmup": 0.0,
-    "mlp.flip": False,
-    "mlp.shift": 0,
-    "mlp.blank": "none",
-    "mlp.label_smoothing": 0.0,
-    "mlp.ema_decay": 0.0,
-    "mlp.batch_size": 128,
+    "batch_norm": False,
+    "depth": 1,
+    "width": 128,
+    "activation": "relu",
+    "dropout": 0.0,
+    "optimizer": "sgd",
+    "sgd.lr": 0.1,
+    "sgd.momentum": 0.0,
+    "sgd.nesterov": False,
+    "sgd.weight_decay": 1e-5,
+    "lr_schedule": "constant",
+    "warmup": 0.0,
+    "flip": False,
+    "shift": 0,
+    "blank": "none",
+    "label_smoothing": 0.0,
+    "ema_decay": 0.0,
+    "batch_size": 128,
 }
 """One hidden layer, cross-entropy and gradient descent, nothing else."""
 
@@ -75,7 +73,5 @@ SPACE = Space(
     name="mlp",
     version=1,
     suggest=suggest,
-    points={"gradient-descent": _BASELINE},
-    epochs_cpu=9,
-    epochs_gpu=27,
+    points={"gradient-descent": make_point("mlp", _BASELINE)},
 )

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.mobilenet import MobilenetConfig
-from spaces.points import Params
+from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
-from spaces.suggest import largest
+from spaces.suggest import largest_affordable, suggest_bn_momentum
 from spaces.training import EVERY_OPTIMIZER, suggest_training
 
 if TYPE_CHECKING:
@@ -36,33 +36,33 @@ def _suggest_model(trial: BaseTrial, context: SpaceContext) -> MobilenetConfig:
         return context.affordable(shape.model_copy(update={"width": percent / 100}))
 
     percent = trial.suggest_int(
-        "mobilenet.width_percent", PERCENTS[0], largest(PERCENTS, fits), step=25
+        "mobilenet.width_percent", PERCENTS[0], largest_affordable(PERCENTS, fits), step=25
     )
     sampled = {
         "width": percent / 100,
         "dropout": trial.suggest_float("mobilenet.dropout", 0.0, 0.6),
-        "bn_momentum": trial.suggest_float("mobilenet.bn_momentum", 0.05, 0.5, log=True),
+        "bn_momentum": suggest_bn_momentum(trial, "mobilenet"),
     }
     return shape.model_copy(update=sampled)
 
 
 _V1: Params = {
-    "mobilenet.version": "v1",
-    "mobilenet.resolution": 56,
-    "mobilenet.width_percent": 100,
-    "mobilenet.dropout": 0.25,
-    "mobilenet.bn_momentum": 0.1,
-    "mobilenet.optimizer": "adam",
-    "mobilenet.adam.lr": 1e-3,
-    "mobilenet.adam.amsgrad": False,
-    "mobilenet.lr_schedule": "constant",
-    "mobilenet.warmup": 0.0,
-    "mobilenet.flip": True,
-    "mobilenet.shift": 0,
-    "mobilenet.blank": "none",
-    "mobilenet.label_smoothing": 0.0,
-    "mobilenet.ema_decay": 0.0,
-    "mobilenet.batch_size": 128,
+    "version": "v1",
+    "resolution": 56,
+    "width_percent": 100,
+    "dropout": 0.25,
+    "bn_momentum": 0.1,
+    "optimizer": "adam",
+    "adam.lr": 1e-3,
+    "adam.amsgrad": False,
+    "lr_schedule": "constant",
+    "warmup": 0.0,
+    "flip": True,
+    "shift": 0,
+    "blank": "none",
+    "label_smoothing": 0.0,
+    "ema_decay": 0.0,
+    "batch_size": 128,
 }
 """The field's MobileNet on Fashion-MNIST: images doubled, dropout, Adam, flips."""
 
@@ -70,7 +70,5 @@ SPACE = Space(
     name="mobilenet",
     version=1,
     suggest=suggest,
-    points={"v1-56": _V1},
-    epochs_cpu=9,
-    epochs_gpu=27,
+    points={"v1-56": make_point("mobilenet", _V1)},
 )

@@ -35,7 +35,7 @@ HYSTS: Params = {
 """The same as github.com/hysts/pytorch_image_classification trains on Fashion-MNIST."""
 
 
-def point(prefix: str, *parts: Params) -> Params:
+def make_point(prefix: str, *parts: Params) -> Params:
     """A point of the space `prefix`: its parts in one, where later ones have the last word."""
     return {f"{prefix}.{name}": value for part in parts for name, value in part.items()}
 
@@ -52,7 +52,7 @@ OFF: Params = {
 """How a point leaves the ingredients off that every space samples."""
 
 
-def completed(point: Params) -> Params:
+def fill_in_defaults(point: Params) -> Params:
     """`point` with every ingredient of training that it does not name switched off.
 
     Training has been sampled under each prefix for which there is a PREFIX.optimizer.

@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Literal
 from fmnist_models.config.base import Activation
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.preact import PreactConfig
-from spaces.points import HYSTS, Params, point
+from spaces.points import HYSTS, Params, make_point
 from spaces.space import Space, SpaceContext
-from spaces.suggest import choose, largest, suggest_bn_momentum, suggest_stochastic_depth
+from spaces.suggest import (
+    largest_affordable,
+    suggest_bn_momentum,
+    suggest_choice,
+    suggest_stochastic_depth,
+)
 from spaces.training import suggest_training
 
 if TYPE_CHECKING:
@@ -28,18 +33,18 @@ def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
 
 def _suggest_model(trial: BaseTrial, context: SpaceContext) -> PreactConfig:
     """The deepest and then the widest network of a layout are bounded by what is affordable."""
-    layout = choose(trial, "preact.layout", LAYOUTS)
+    layout = suggest_choice(trial, "preact.layout", LAYOUTS)
     depths = DEPTHS[layout]
-    activation = choose(trial, "preact.activation", ACTIVATIONS)
+    activation = suggest_choice(trial, "preact.activation", ACTIVATIONS)
 
     def fits(depth: int, width: int) -> bool:
         return context.affordable(
             PreactConfig(layout=layout, depth=depth, width=width, activation=activation)
         )
 
-    deepest = largest(depths, lambda d: fits(d, 1))
+    deepest = largest_affordable(depths, lambda d: fits(d, 1))
     depth = trial.suggest_int(f"preact.{layout}.depth", depths[0], deepest, step=depths.step)
-    widest = largest(WIDTHS, lambda w: fits(depth, w))
+    widest = largest_affordable(WIDTHS, lambda w: fits(depth, w))
     return PreactConfig(
         layout=layout,
         depth=depth,
@@ -66,9 +71,7 @@ SPACE = Space(
     version=1,
     suggest=suggest,
     points={
-        "preact-20-w1": point("preact", _PAPER, {"width": 1}),
-        "preact-20-w4-cutout": point("preact", _PAPER, {"width": 4}),
+        "preact-20-w1": make_point("preact", _PAPER, {"width": 1}),
+        "preact-20-w4-cutout": make_point("preact", _PAPER, {"width": 4}),
     },
-    epochs_cpu=9,
-    epochs_gpu=27,
 )

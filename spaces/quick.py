@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from fmnist_models.config.base import Activation, Padding
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.quick import QuickConfig
-from spaces.points import Params
+from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
-from spaces.suggest import choose, largest
+from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import suggest_training
 
 if TYPE_CHECKING:
@@ -24,56 +24,57 @@ PADDINGS: list[Padding] = ["zeros", "reflect", "replicate", "weighted"]
 def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
     """Sample a `quick` net and how to train it."""
     parts = QuickConfig(
-        activation=choose(trial, "quick.activation", ACTIVATIONS),
-        padding=choose(trial, "quick.padding", PADDINGS),
-        batch_norm=choose(trial, "quick.batch_norm", [True, False]),
+        activation=suggest_choice(trial, "quick.activation", ACTIVATIONS),
+        padding=suggest_choice(trial, "quick.padding", PADDINGS),
+        batch_norm=suggest_choice(trial, "quick.batch_norm", [True, False]),
     )
 
     def fits(**size: int) -> bool:
         return context.affordable(parts.model_copy(update=size))
 
-    widest = largest(WIDTHS, lambda w: fits(width=w, depth=1))
+    widest = largest_affordable(WIDTHS, lambda w: fits(width=w, depth=1))
     width = trial.suggest_int("quick.width", WIDTHS[0], widest, step=8)
-    deepest = largest(DEPTHS, lambda d: fits(width=width, depth=d))
+    deepest = largest_affordable(DEPTHS, lambda d: fits(width=width, depth=d))
     sampled = {
         "width": width,
         "depth": trial.suggest_int("quick.depth", DEPTHS[0], deepest),
         "dropout": trial.suggest_float("quick.dropout", 0.0, 0.5),
     }
     if parts.batch_norm:
-        sampled["bn_momentum"] = trial.suggest_float("quick.bn_momentum", 0.05, 0.5, log=True)
+        sampled["bn_momentum"] = suggest_bn_momentum(trial, "quick")
     model = parts.model_copy(update=sampled)
     return suggest_training(trial, context, "quick", model)
 
 
 _SGD: Params = {
-    "quick.batch_norm": True,
-    "quick.width": 16,
-    "quick.depth": 2,
-    "quick.activation": "relu",
-    "quick.dropout": 0.0,
-    "quick.padding": "zeros",
-    "quick.bn_momentum": 0.1,
-    "quick.optimizer": "sgd",
-    "quick.sgd.lr": 0.2,
-    "quick.sgd.momentum": 0.9,
-    "quick.sgd.weight_decay": 5e-4,
-    "quick.lr_schedule": "linear",
-    "quick.warmup": 0.15,
-    "quick.flip": True,
-    "quick.shift": 1,
-    "quick.blank": "none",
-    "quick.label_smoothing": 0.05,
-    "quick.ema_decay": 0.99,
-    "quick.batch_size": 128,
+    "batch_norm": True,
+    "width": 16,
+    "depth": 2,
+    "activation": "relu",
+    "dropout": 0.0,
+    "padding": "zeros",
+    "bn_momentum": 0.1,
+    "optimizer": "sgd",
+    "sgd.lr": 0.2,
+    "sgd.momentum": 0.9,
+    "sgd.weight_decay": 5e-4,
+    "lr_schedule": "linear",
+    "warmup": 0.15,
+    "flip": True,
+    "shift": 1,
+    "blank": "none",
+    "label_smoothing": 0.05,
+    "ema_decay": 0.99,
+    "batch_size": 128,
 }
 
 SPACE = Space(
     name="quick",
     version=2,
     suggest=suggest,
-    points={"quick-2-16": _SGD, "quick-2-32": {**_SGD, "quick.width": 32}},
-    epochs_cpu=9,
-    epochs_gpu=27,
+    points={
+        "quick-2-16": make_point("quick", _SGD),
+        "quick-2-32": make_point("quick", _SGD, {"width": 32}),
+    },
     max_epoch_seconds_cpu=40.0,
 )

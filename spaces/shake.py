@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.shake import Mode, ShakeConfig
-from spaces.points import HYSTS, Params, point
+from spaces.points import HYSTS, Params, make_point
 from spaces.space import Space, SpaceContext
-from spaces.suggest import choose, largest, suggest_bn_momentum
+from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import suggest_training
 
 if TYPE_CHECKING:
@@ -26,14 +26,18 @@ def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
 
 def _suggest_model(trial: BaseTrial, context: SpaceContext) -> ShakeConfig:
     """The deepest and then the widest network are bounded by what is affordable here."""
-    deepest = largest(DEPTHS, lambda d: context.affordable(ShakeConfig(depth=d, width=WIDTHS[0])))
+    deepest = largest_affordable(
+        DEPTHS, lambda d: context.affordable(ShakeConfig(depth=d, width=WIDTHS[0]))
+    )
     depth = trial.suggest_int("shake.depth", DEPTHS[0], deepest, step=DEPTHS.step)
-    widest = largest(WIDTHS, lambda w: context.affordable(ShakeConfig(depth=depth, width=w)))
+    widest = largest_affordable(
+        WIDTHS, lambda w: context.affordable(ShakeConfig(depth=depth, width=w))
+    )
     return ShakeConfig(
         depth=depth,
         width=trial.suggest_int("shake.width", WIDTHS[0], widest, step=WIDTHS.step),
-        mode=choose(trial, "shake.mode", MODES),
-        per_image=choose(trial, "shake.per_image", [True, False]),
+        mode=suggest_choice(trial, "shake.mode", MODES),
+        per_image=suggest_choice(trial, "shake.per_image", [True, False]),
         bn_momentum=suggest_bn_momentum(trial, "shake"),
         dropout=trial.suggest_float("shake.dropout", 0.0, 0.5),
     )
@@ -52,13 +56,11 @@ SPACE = Space(
     version=1,
     suggest=suggest,
     points={
-        "shake-8-2x16d": point("shake", _PAPER, {"depth": 8, "width": 16}),
-        "shake-26-2x32d": point("shake", _PAPER, {"depth": 26, "width": 32}),
-        "shake-26-2x96d-cutout": point("shake", _PAPER, {"depth": 26, "width": 96}),
-        "shake-26-2x96d-cutout-sam": point(
+        "shake-8-2x16d": make_point("shake", _PAPER, {"depth": 8, "width": 16}),
+        "shake-26-2x32d": make_point("shake", _PAPER, {"depth": 26, "width": 32}),
+        "shake-26-2x96d-cutout": make_point("shake", _PAPER, {"depth": 26, "width": 96}),
+        "shake-26-2x96d-cutout-sam": make_point(
             "shake", _PAPER, {"depth": 26, "width": 96, "sam": True, "sam.rho": 0.02}
         ),
     },
-    epochs_cpu=9,
-    epochs_gpu=27,
 )

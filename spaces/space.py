@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fmnist_models.config.base import ModelConfig
-from fmnist_models.config.registry import known
+from fmnist_models.config.registry import check_name
 from fmnist_models.config.trial import TrialConfig
-from spaces.points import Params, completed
+from spaces.points import Params, fill_in_defaults
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -43,8 +43,8 @@ class Space:
 
     `version` changes with any change of the distributions: a study keeps to one version.
     `points` are known-good parameters by name, tried first, which need not name the ingredients of
-    training that they leave off: see `completed`. `one_point_per` names a parameter of which each
-    value has several points: only the last that is affordable is tried. `epochs_cpu` and
+    training that they leave off: see `fill_in_defaults`. `one_point_per` names a parameter of which
+    each value has several points: only the last that is affordable is tried. `epochs_cpu` and
     `epochs_gpu` are the default number of epochs of a trial, `max_epoch_seconds_cpu` how long an
     epoch may be expected to take on a CPU unless the user says otherwise.
     """
@@ -53,20 +53,20 @@ class Space:
     version: int
     suggest: Callable[[BaseTrial, SpaceContext], TrialConfig]
     points: Mapping[str, Params]
-    epochs_cpu: int
-    epochs_gpu: int
+    epochs_cpu: int = 9
+    epochs_gpu: int = 27
     one_point_per: str | None = None
     max_epoch_seconds_cpu: float = 120.0
 
     def __post_init__(self) -> None:
-        points = {name: completed(point) for name, point in self.points.items()}
+        points = {name: fill_in_defaults(point) for name, point in self.points.items()}
         object.__setattr__(self, "points", points)
 
     def configure(self, point: str, context: SpaceContext) -> TrialConfig:
         """The configuration of a known-good point; raises ConfigError on an unknown name."""
         from optuna.trial import FixedTrial
 
-        params = self.points[known(point, self.points, f"{self.name} point")]
+        params = self.points[check_name(point, self.points, f"{self.name} point")]
         return self.suggest(FixedTrial(dict(params)), context)
 
     def affordable_points(self, context: SpaceContext) -> dict[str, Params]:

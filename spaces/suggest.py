@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Choice = TypeVar("Choice", bound=str | int | bool)
 
 
-def largest(values: Sequence[int], affordable: Callable[[int], bool]) -> int:
+def largest_affordable(values: Sequence[int], affordable: Callable[[int], bool]) -> int:
     """The largest of ascending `values` that is affordable; the smallest where none is.
 
     Found by halving: where a value is affordable, so are the smaller ones.
@@ -21,7 +21,7 @@ def largest(values: Sequence[int], affordable: Callable[[int], bool]) -> int:
     return values[max(bisect_left(values, True, key=lambda v: not affordable(v)) - 1, 0)]
 
 
-def choose(trial: BaseTrial, name: str, choices: Sequence[Choice]) -> Choice:
+def suggest_choice(trial: BaseTrial, name: str, choices: Sequence[Choice]) -> Choice:
     """`suggest_categorical` that keeps the type of its choices."""
     return cast(Choice, trial.suggest_categorical(name, choices))
 
@@ -33,6 +33,6 @@ def suggest_bn_momentum(trial: BaseTrial, prefix: str) -> float:
 
 def suggest_stochastic_depth(trial: BaseTrial, prefix: str) -> float:
     """The rate of the last block; off is a choice of its own, as no sampled rate is zero."""
-    if not choose(trial, f"{prefix}.stochastic_depth", [True, False]):
+    if not suggest_choice(trial, f"{prefix}.stochastic_depth", [True, False]):
         return 0.0
     return trial.suggest_float(f"{prefix}.stochastic_depth.rate", 0.02, 0.3)

@@ -10,7 +10,7 @@ has its choice in its name.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -24,7 +24,7 @@ from fmnist_models.config.training import (
 )
 from fmnist_models.config.trial import TrialConfig
 from spaces.space import SpaceContext
-from spaces.suggest import choose
+from spaces.suggest import suggest_choice
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -55,24 +55,10 @@ DECAYS: dict[str, tuple[float, float]] = {
     "schedulefree": (1e-4, 0.3),
 }
 """The classical ones keep their default of no decay, as in the sources' comparisons."""
-LR_SCHEDULES: list[Literal["constant", "cosine", "linear", "step", "one_cycle"]] = [
-    "constant",
-    "cosine",
-    "linear",
-    "step",
-    "one_cycle",
-]
-POLICIES: list[Literal["none", "randaugment", "trivialaugment"]] = [
-    "none",
-    "randaugment",
-    "trivialaugment",
-]
-MIXINGS: list[Literal["none", "mixup", "cutmix", "ricap"]] = ["none", "mixup", "cutmix", "ricap"]
-LOSSES: list[Literal["cross_entropy", "arcface", "sphereface"]] = [
-    "cross_entropy",
-    "arcface",
-    "sphereface",
-]
+LR_SCHEDULES = ("constant", "cosine", "linear", "step", "one_cycle")
+POLICIES = ("none", "randaugment", "trivialaugment")
+MIXINGS = ("none", "mixup", "cutmix", "ricap")
+LOSSES = ("cross_entropy", "arcface", "sphereface")
 MARGINS = {"arcface": (0.05, 0.5), "sphereface": (1.05, 2.0)}
 
 _OPTIMIZER: TypeAdapter[OptimizerConfig] = TypeAdapter(OptimizerConfig)
@@ -108,7 +94,7 @@ def suggest_training(
 
 def _suggest_optimizer(trial: BaseTrial, prefix: str, kinds: Sequence[str]) -> OptimizerConfig:
     """Each kind has a learning rate, and a weight decay, in a range of its own."""
-    kind = choose(trial, f"{prefix}.optimizer", kinds)
+    kind = suggest_choice(trial, f"{prefix}.optimizer", kinds)
     name = f"{prefix}.{kind}"
     values: dict[str, Any] = {"kind": kind}
     values["lr"] = trial.suggest_float(f"{name}.lr", *LRS[kind], log=True)
@@ -128,19 +114,15 @@ def _suggest_lr_schedule(
     trial: BaseTrial, prefix: str, epochs: int, *, constant: bool
 ) -> LrScheduleConfig:
     """`constant` is for Schedule-Free, which needs no other; the steps of step are equally long."""
-    warmup = trial.suggest_float(f"{prefix}.warmup", 0.0, 0.3)
-    if constant:
-        return LrScheduleConfig(kind="constant", warmup=warmup)
-    kind = choose(trial, f"{prefix}.lr_schedule", LR_SCHEDULES)
-    if kind != "step":
-        return LrScheduleConfig(kind=kind, warmup=warmup)
-    drops = trial.suggest_int(f"{prefix}.step.drops", 1, 3)
-    return LrScheduleConfig(
-        kind="step",
-        warmup=warmup,
-        step_epochs=max(1, epochs // (drops + 1)),
-        step_gamma=trial.suggest_float(f"{prefix}.step.gamma", 0.05, 0.5, log=True),
-    )
+    values: dict[str, Any] = {"kind": "constant"}
+    values["warmup"] = trial.suggest_float(f"{prefix}.warmup", 0.0, 0.3)
+    if not constant:
+        values["kind"] = suggest_choice(trial, f"{prefix}.lr_schedule", LR_SCHEDULES)
+    if values["kind"] == "step":
+        drops = trial.suggest_int(f"{prefix}.step.drops", 1, 3)
+        values["step_epochs"] = max(1, epochs // (drops + 1))
+        values["step_gamma"] = trial.suggest_float(f"{prefix}.step.gamma", 0.05, 0.5, log=True)
+    return LrScheduleConfig(**values)
 
 
 def _suggest_augmentation(trial: BaseTrial, prefix: str) -> AugmentationConfig:
@@ -154,12 +136,12 @@ def _suggest_augmentation(trial: BaseTrial, prefix: str) -> AugmentationConfig:
         values["cutout"] = trial.suggest_int(f"{prefix}.cutout", 4, 16, step=2)
     if blank == "random_erasing":
         values["random_erasing"] = trial.suggest_float(f"{prefix}.random_erasing", 0.1, 1.0)
-    policy = values["policy"] = choose(trial, f"{prefix}.policy", POLICIES)
+    policy = values["policy"] = suggest_choice(trial, f"{prefix}.policy", POLICIES)
     if policy == "randaugment":
         name = f"{prefix}.randaugment"
         values["randaugment_ops"] = trial.suggest_int(f"{name}.ops", 1, 3)
         values["randaugment_magnitude"] = trial.suggest_int(f"{name}.magnitude", 3, 21)
-    mixing = values["mixing"] = choose(trial, f"{prefix}.mixing", MIXINGS)
+    mixing = values["mixing"] = suggest_choice(trial, f"{prefix}.mixing", MIXINGS)
     if mixing != "none":
         name = f"{prefix}.{mixing}"
         values["mixing_alpha"] = trial.suggest_float(f"{name}.alpha", 0.1, 2.0, log=True)
@@ -190,7 +172,7 @@ def _suggest_regularization(
 
 def _suggest_loss(trial: BaseTrial, prefix: str) -> LossConfig:
     """Cross-entropy, or an angular margin with its scale."""
-    kind = choose(trial, f"{prefix}.loss", LOSSES)
+    kind = suggest_choice(trial, f"{prefix}.loss", LOSSES)
     values: dict[str, Any] = {"kind": kind}
     if kind != "cross_entropy":
         name = f"{prefix}.{kind}"

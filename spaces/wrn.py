@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Literal
 from fmnist_models.config.base import Activation, Padding
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.wrn import WrnConfig
-from spaces.points import SGD, Params, point
+from spaces.points import SGD, Params, make_point
 from spaces.space import Space, SpaceContext
-from spaces.suggest import choose, largest, suggest_bn_momentum, suggest_stochastic_depth
+from spaces.suggest import (
+    largest_affordable,
+    suggest_bn_momentum,
+    suggest_choice,
+    suggest_stochastic_depth,
+)
 from spaces.training import suggest_training
 
 if TYPE_CHECKING:
@@ -32,19 +37,19 @@ def suggest(trial: BaseTrial, context: SpaceContext) -> TrialConfig:
 def _suggest_model(trial: BaseTrial, context: SpaceContext) -> WrnConfig:
     """Depth, then stem, then width are bounded by what is affordable here with the other parts."""
     parts = WrnConfig(
-        activation=choose(trial, "wrn.activation", ACTIVATIONS),
-        padding=choose(trial, "wrn.padding", PADDINGS),
-        batch_norm=choose(trial, "wrn.batch_norm", [True, False]),
+        activation=suggest_choice(trial, "wrn.activation", ACTIVATIONS),
+        padding=suggest_choice(trial, "wrn.padding", PADDINGS),
+        batch_norm=suggest_choice(trial, "wrn.batch_norm", [True, False]),
     )
 
     def fits(**size: int) -> bool:
         return context.affordable(parts.model_copy(update=size))
 
-    deepest = largest(DEPTHS, lambda d: fits(depth=d))
+    deepest = largest_affordable(DEPTHS, lambda d: fits(depth=d))
     depth = trial.suggest_int("wrn.depth", DEPTHS[0], deepest, step=6)
-    most = largest(STEMS, lambda s: fits(depth=depth, stem=s))
+    most = largest_affordable(STEMS, lambda s: fits(depth=depth, stem=s))
     stem = trial.suggest_int("wrn.stem", STEMS[0], most, step=48)
-    widest = largest(WIDTHS, lambda w: fits(depth=depth, stem=stem, width=w))
+    widest = largest_affordable(WIDTHS, lambda w: fits(depth=depth, stem=stem, width=w))
     rate, size = _suggest_drop_block(trial)
     batch_norm = parts.batch_norm
     return WrnConfig(
@@ -53,11 +58,11 @@ def _suggest_model(trial: BaseTrial, context: SpaceContext) -> WrnConfig:
         width=trial.suggest_int("wrn.width", WIDTHS[0], widest),
         dropout=trial.suggest_float("wrn.dropout", 0.0, 0.4),
         activation=parts.activation,
-        pool=choose(trial, "wrn.pool", POOLS),
+        pool=suggest_choice(trial, "wrn.pool", POOLS),
         drop_block=rate,
         drop_block_size=size,
         stochastic_depth=suggest_stochastic_depth(trial, "wrn"),
-        zero_init=choose(trial, "wrn.zero_init", [True, False]),
+        zero_init=suggest_choice(trial, "wrn.zero_init", [True, False]),
         padding=parts.padding,
         batch_norm=batch_norm,
         bn_momentum=suggest_bn_momentum(trial, "wrn") if batch_norm else 0.1,
@@ -67,10 +72,10 @@ def _suggest_model(trial: BaseTrial, context: SpaceContext) -> WrnConfig:
 
 def _suggest_drop_block(trial: BaseTrial) -> tuple[float, Literal[3, 5, 7]]:
     """Rate and block size; off is a choice of its own, as no sampled rate is zero."""
-    if not choose(trial, "wrn.drop_block", [True, False]):
+    if not suggest_choice(trial, "wrn.drop_block", [True, False]):
         return 0.0, 3
     rate = trial.suggest_float("wrn.drop_block.rate", 0.02, 0.3)
-    return rate, choose(trial, "wrn.drop_block.size", BLOCK_SIZES)
+    return rate, suggest_choice(trial, "wrn.drop_block.size", BLOCK_SIZES)
 
 
 _PAPER: Params = {
@@ -121,14 +126,12 @@ SPACE = Space(
     version=2,
     suggest=suggest,
     points={
-        "wrn-10-1": point("wrn", _PAPER, {"depth": 10, "width": 1}),
-        "wrn-16-1": point("wrn", _PAPER, {"depth": 16, "width": 1}),
-        "wrn-16-4-cutout": point(
+        "wrn-10-1": make_point("wrn", _PAPER, {"depth": 10, "width": 1}),
+        "wrn-16-1": make_point("wrn", _PAPER, {"depth": 16, "width": 1}),
+        "wrn-16-4-cutout": make_point(
             "wrn", _PAPER, {"depth": 16, "width": 4, "blank": "cutout", "cutout": 12}
         ),
-        "wrn-28-10-erasing": point("wrn", _PAPER, {"depth": 28, "width": 10, **_ERASING}),
-        "wrn-40-4-playground": point("wrn", _PAPER, _BEST_KNOWN),
+        "wrn-28-10-erasing": make_point("wrn", _PAPER, {"depth": 28, "width": 10, **_ERASING}),
+        "wrn-40-4-playground": make_point("wrn", _PAPER, _BEST_KNOWN),
     },
-    epochs_cpu=9,
-    epochs_gpu=27,
 )

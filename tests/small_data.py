@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_models.data.download import find_data
-from fmnist_models.data.idx import FILE_NAMES, read_training_files
+from fmnist_models.data.idx import FILE_NAMES
 
 IMAGES = 2400
 
 
 def write_small_data(folder: Path) -> Path:
     """Write four idx files with the first images of the real training set; their folder."""
-    files = read_training_files(find_data().directory)
+    files = find_data()
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILE_NAMES:
         whole = files.images if "images" in name else files.labels

@@ -42,7 +42,7 @@ PACKAGES = {
         "samplers": "",
     },
     "fmnist_models": {
-        "cli": "final report saved_model augmentation compute config errors",
+        "cli": "final report saved_model augmentation compute config data errors",
         "final": "report saved_model training compute config data errors files",
         "report": "saved_model training augmentation config data files",
         "saved_model": "training augmentation config data errors files",

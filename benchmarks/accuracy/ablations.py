@@ -170,7 +170,7 @@ def optimizer_runs(done: dict[str, Any], seeds: int) -> Iterator[Run]:
 
 @cache
 def data() -> Dataset:
-    return load_search_data(find_data().directory, IMAGES)
+    return load_search_data(find_data(), IMAGES)
 
 
 def execute(run: Run) -> dict[str, Any]:

@@ -27,8 +27,9 @@ from fmnist_models.compute.precision import Precision, choose_precision, set_thr
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset, load_search_data
 from fmnist_models.data.download import find_data
+from fmnist_models.data.idx import DataFiles
 from fmnist_models.files import write_atomically
-from fmnist_models.training.cost import measure_image_seconds, model_cost
+from fmnist_models.training.cost import measure_probe, model_cost
 from fmnist_models.training.metrics import wilson_interval
 from spaces import SPACES, SpaceContext, get_space
 
@@ -99,16 +100,16 @@ def scale(seconds: float, passes: float, batch: int, images: int) -> tuple[int, 
 
 
 def train_point(
-    config: TrialConfig, minutes: float, directory: Path, precision: Precision
+    config: TrialConfig, minutes: float, files: DataFiles, precision: Precision
 ) -> dict[str, Any]:
     """Train one point at the scale that fits; what was run and what came of it."""
-    probe = load_search_data(directory, LEAST_IMAGES)
+    probe = load_search_data(files, LEAST_IMAGES)
     short = config.model_copy(update={"batch_size": PROBE_BATCH})
-    second = measure_image_seconds(short, probe, device="cpu", precision=precision)
+    second = measure_probe(short, probe, device="cpu", precision=precision).image_seconds
     second *= 2 if config.regularization.sam_rho else 1
-    whole = len(load_search_data(directory).train)
+    whole = len(load_search_data(files).train)
     epochs, images = scale(60 * minutes, 1 / second, config.batch_size, whole)
-    data = with_validation(load_search_data(directory, images))
+    data = with_validation(load_search_data(files, images))
     # Where the run is shorter than its source's, the schedule is as short: same shape.
     step = max(1, epochs // 2)
     schedule = config.lr_schedule.model_copy(update={"step_epochs": step})
@@ -188,13 +189,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="these points, such as cnn/six")
     options = parser.parse_args()
     set_threads(1)
-    directory, precision = find_data().directory, choose_precision("cpu")
+    files, precision = find_data(), choose_precision("cpu")
     kept = options.out.with_suffix(".json")
     done = json.loads(kept.read_text())["points"] if kept.exists() else {}
     for name, config in points():
         if name in done or (options.only and name not in options.only):
             continue
-        done[name] = train_point(config, options.minutes, directory, precision)
+        done[name] = train_point(config, options.minutes, files, precision)
         content = {
             "command": f"python -m benchmarks.accuracy.baselines --out {options.out}",
             "machine": machine(["torch"]),

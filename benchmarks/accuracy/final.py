@@ -111,7 +111,7 @@ def figures(folder: Path) -> dict[str, Any]:
 
 def predict_pictures(work: Path, folder: Path) -> dict[str, Any]:
     """Share of picture files that are taken for the same as the pixels they were made of."""
-    images = load_test_data(find_data().directory).images[:PICTURES, 0].numpy()
+    images = load_test_data(find_data()).images[:PICTURES, 0].numpy()
     place = work / "pictures"
     place.mkdir(exist_ok=True)
     wanted = [one.label for one in load_model(folder).predict(images)]

@@ -56,7 +56,7 @@ def affordable(space: str) -> SpaceContext:
 
 def part_of(images: int) -> Dataset:
     """So many images to train on, stratified, and as many of the validation images."""
-    dataset = load_search_data(find_data().directory, images)
+    dataset = load_search_data(find_data(), images)
     part = torch.randperm(len(dataset.validation), generator=torch.Generator().manual_seed(0))
     return replace(dataset, validation=dataset.validation.subset(part[:images]))
 

@@ -45,7 +45,7 @@ from fmnist_models.config.training import AugmentationConfig, LrScheduleConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset, load_search_data, split_indices
 from fmnist_models.data.download import find_data
-from fmnist_models.data.idx import read_training_files
+from fmnist_models.data.idx import read_data_files
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.families.wrn import WrnConfig
 from fmnist_models.files import write_atomically
@@ -96,7 +96,7 @@ def rival_accuracy(
 ) -> float:
     """Validation accuracy after so many epochs on the images that ours trains on."""
     everything = usual.images(folder, shift=SHIFT)
-    train, _ = split_indices(read_training_files(folder / "FashionMNIST" / "raw").labels)
+    train, _ = split_indices(read_data_files(folder / "FashionMNIST" / "raw").labels)
     torch.manual_seed(seed)
     network = usual_network(model)
     optimizer = usual_optimizer(network)
@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     set_threads(options.threads)
-    source = find_data().directory
+    source = find_data()
     data = load_search_data(source)
     kept = options.out.with_suffix(".json")
     content = json.loads(kept.read_text()) if kept.exists() else {"rows": []}
@@ -262,7 +262,7 @@ def main() -> None:
         "batch": BATCH,
     }
     with tempfile.TemporaryDirectory() as name:
-        usual.unpacked(source, Path(name))
+        usual.unpacked(source.directory, Path(name))
         for row in measure(options, data, Path(name)):
             print(row, flush=True)
             content["rows"].append(row)

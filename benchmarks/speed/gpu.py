@@ -87,12 +87,13 @@ class Bench(Stand):
         trainer.run_epoch()
         epochs = [trainer.run_epoch() for _ in range(self.options.repeats)]
         speeds = sorted(epoch.images_per_second for epoch in epochs)
+        graphs = trainer.step.graphs
         return {
             "images_per_second": round(median(speeds)),
             "range": [round(speeds[0]), round(speeds[-1])],
             "peak_memory_bytes": max(epoch.peak_memory_bytes for epoch in epochs),
-            "graphs": trainer.graphs.recorded if trainer.graphs else 0,
-            "graphs_failure": trainer.graphs.failure if trainer.graphs else "",
+            "graphs": sum(map(bool, graphs.passes.values())) if graphs else 0,
+            "graphs_failure": graphs.failure if graphs else "",
         }
 
     def peak(self, network: str) -> Row:

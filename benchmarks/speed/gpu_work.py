@@ -49,7 +49,7 @@ def dataset_of(images: int, data_dir: Path | None) -> tuple[Dataset, str]:
     try:
         from fmnist_models.data.download import find_data
 
-        data, origin = load_search_data(find_data(data_dir).directory), "real"
+        data, origin = load_search_data(find_data(data_dir)), "real"
         train = data.train.subset(index % len(data.train))
     except (FmnistError, ImportError):
         generator = torch.Generator().manual_seed(0)

@@ -18,7 +18,7 @@ from torch import Tensor
 from fmnist_models.augmentation.policies import Policy
 from fmnist_models.compute.optional_kernels import kernels
 from fmnist_models.config.training import AugmentationConfig
-from fmnist_models.data.dataset import Dataset
+from fmnist_models.data.dataset import Normalization
 
 SIDE = 28
 ERASED_AREA = (0.02, 0.4)
@@ -35,12 +35,12 @@ class BatchLoader:
     def __init__(
         self,
         images: Tensor,
-        dataset: Dataset,
+        normalization: Normalization,
         config: AugmentationConfig,
         generator: torch.Generator,
     ) -> None:
         self.config, self.generator, self.device = config, generator, images.device
-        self.mean, self.std = dataset.mean, dataset.std
+        self.normalization = normalization
         self._policy = Policy(config, generator) if config.policy != "none" else None
         pad = config.shift
         self.stride = SIDE + 2 * pad
@@ -54,7 +54,7 @@ class BatchLoader:
         pixels = self._gather(index)
         if self._policy:
             pixels = self._policy(pixels.float())
-        batch = normalize(pixels, self.mean, self.std)
+        batch = self.normalization(pixels)
         if self.config.cutout:
             batch = self._blank(batch, *self._cutout(len(index)))
         if self.config.random_erasing:
@@ -71,8 +71,9 @@ class BatchLoader:
         if self._loops:
             found = torch.empty(len(index), 1, SIDE, SIDE, dtype=torch.uint8)
             starts = (rows * self.stride + left).numpy()
-            about = mirrored.numpy(), self.stride, found[:, 0].numpy()
-            self._loops.crops(self.pixels.numpy(), starts, *about)
+            self._loops.crops(
+                self.pixels.numpy(), starts, mirrored.numpy(), self.stride, found[:, 0].numpy()
+            )
             return found
         columns = left[:, None] + self.steps
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
@@ -118,11 +119,3 @@ class BatchLoader:
         columns = (self.steps >= left[:, None]) & (self.steps < right[:, None])
         hidden = rows[:, None, :, None] & columns[:, None, None, :]
         return batch.masked_fill(hidden, 0.0)
-
-
-def normalize(images: Tensor, mean: float, std: float) -> Tensor:
-    """images: (B, 1, 28, 28) of 0 to 255, uint8 or float -> float32 of mean 0 and deviation 1.
-
-    `mean` and `std` are those of the training pixels, in units of [0, 1].
-    """
-    return (images.float() - 255 * mean) / (255 * std)

@@ -38,7 +38,7 @@ def draw_gallery(path: Path, data_dir: Path | None, *, force: bool, seed: int = 
     """
     if path.exists() and not force:
         raise OutputError(f"{path} exists; give --force or another --out")
-    dataset = load_search_data(find_data(data_dir).directory)
+    dataset = load_search_data(find_data(data_dir))
     step = SIDE * SCALE + GAP
     sheet = Image.new("L", (MARGIN + COLUMNS * step, len(ROWS) * step), 255)
     pen = ImageDraw.Draw(sheet)
@@ -57,9 +57,9 @@ def augmented(config: AugmentationConfig, dataset: Dataset, seed: int) -> Tensor
     """The first COLUMNS training images under `config`: (COLUMNS, 28, 28) uint8."""
     generator = torch.Generator().manual_seed(seed)
     index = torch.arange(COLUMNS)
-    images = BatchLoader(dataset.train.images, dataset, config, generator)(index)
+    images = BatchLoader(dataset.train.images, dataset.normalization, config, generator)(index)
     if config.mixing != "none":
         mixer = Mixer(config, dataset.classes, generator)
         images, _ = mixer(images, dataset.train.labels[index])
-    grey = 255 * (images * dataset.std + dataset.mean)
+    grey = 255 * (images * dataset.normalization.std + dataset.normalization.mean)
     return grey.round().clamp(0, 255).byte()[:, 0]

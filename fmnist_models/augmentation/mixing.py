@@ -24,11 +24,11 @@ class Mixer:
     ) -> None:
         self.config, self.classes, self.generator = config, classes, generator
         methods = {"mixup": self._mixup, "cutmix": self._cutmix, "ricap": self._ricap}
-        self._mix = methods[config.mixing]
+        self._method = methods[config.mixing]
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mixed images and targets; the input is kept."""
-        return self._mix(images, one_hot(labels, self.classes).float())
+        return self._method(images, one_hot(labels, self.classes).float())
 
     def _uniform(self, images: Tensor) -> Tensor:
         return torch.rand(len(images), generator=self.generator, device=images.device)

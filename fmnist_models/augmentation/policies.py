@@ -59,7 +59,7 @@ class Policy:
         draws, device = self._draws(len(images)), images.device
         operations = torch.randint(len(OPERATIONS), draws, generator=self.generator, device=device)
         signs = 2 * torch.randint(2, draws, generator=self.generator, device=device) - 1
-        return apply(images, operations, self._strengths(draws, device) * signs)
+        return apply_operations(images, operations, self._strengths(draws, device) * signs)
 
     def _draws(self, count: int) -> tuple[int, int]:
         random = self.config.policy == "randaugment"
@@ -73,7 +73,7 @@ class Policy:
         return steps / STRENGTHS
 
 
-def apply(images: Tensor, operations: Tensor, strengths: Tensor) -> Tensor:
+def apply_operations(images: Tensor, operations: Tensor, strengths: Tensor) -> Tensor:
     """Apply to each image its operations (B, n) int64, by place in OPERATIONS.
 
     `strengths` (B, n) in [-1, 1] are shares of the most; posterize knows no sign.

@@ -15,9 +15,11 @@ from pydantic import ValidationError
 from fmnist_models.config.base import Config, explain
 from fmnist_models.config.files import read_config
 from fmnist_models.config.trial import TrialConfig
+from fmnist_models.data.download import find_data
 from fmnist_models.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fmnist_models.data.idx import DataFiles
     from fmnist_models.final.train import Extras, Say
     from fmnist_models.saved_model.folder import ModelMetrics
 
@@ -30,8 +32,9 @@ def train(options: Options) -> int:
     """Train one model, or several seeds of it."""
     config = _changed(read_config(options.config), options.epochs, options.seed)
     device = _training_device(options.device)
+    files = find_data(options.data_dir)
     say, extras = _watched(options)
-    config = _within(options, config, device, options.seeds or 1, say)
+    config = _limited(options, config, files, device, options.seeds or 1, say)
     from fmnist_models.final.seeds import seeds_lines, train_several
     from fmnist_models.final.train import train as train_model
 
@@ -39,7 +42,7 @@ def train(options: Options) -> int:
         return train_model(
             config,
             folder,
-            data_dir=options.data_dir,
+            files=files,
             device=device,
             force=options.force,
             say=say,
@@ -58,18 +61,19 @@ def distill(options: Options) -> int:
     """Train one model that a teacher helps."""
     config = _changed(read_config(options.config), options.epochs, options.seed)
     device = _training_device(options.device)
-    say, extras = _watched(options)
-    config = _within(options, config, device, 1, say)
     from fmnist_models.final.distill import DistillConfig
     from fmnist_models.final.distill import distill as distill_model
 
     how = _checked(DistillConfig, temperature=options.temperature, share=options.share)
+    files = find_data(options.data_dir)
+    say, extras = _watched(options)
+    config = _limited(options, config, files, device, 1, say)
     metrics = distill_model(
         options.teacher,
         config,
         options.out,
         how,
-        data_dir=options.data_dir,
+        files=files,
         device=device,
         force=options.force,
         say=say,
@@ -85,9 +89,10 @@ def evaluate(options: Options) -> int:
     from fmnist_models.report.text_tables import reading_lines
     from fmnist_models.saved_model.folder import REPORT, load_metrics
 
-    reading = evaluate_model(
-        options.folder, options.data_dir, _device(options.device), report=not options.no_report
-    )
+    device = _device(options.device)
+    load_metrics(options.folder)  # a wrong folder shows before any data set is fetched
+    files = find_data(options.data_dir)
+    reading = evaluate_model(options.folder, files, device, report=not options.no_report)
     readings = len(load_metrics(options.folder).test_readings)
     if options.json:
         print(json.dumps({**reading.model_dump(mode="json"), "readings": readings}))
@@ -138,11 +143,11 @@ def export_onnx(options: Options) -> int:
 
 def ensemble(options: Options) -> int:
     """Make an ensemble; the test set stays unread."""
-    from fmnist_models.final.make_ensemble import combine
+    from fmnist_models.final.make_ensemble import make_ensemble
     from fmnist_models.saved_model.ensemble import CHOSEN, ViewsConfig
 
     views = _checked(ViewsConfig, flip=options.flip, shift=options.shift)
-    config = combine(
+    config = make_ensemble(
         options.folders,
         options.out,
         views,
@@ -178,16 +183,18 @@ def _checked(kind: type[Kind], **values: object) -> Kind:
         raise ConfigError(f"--{explain(error)}") from None
 
 
-def _within(options: Options, config: TrialConfig, device: str, runs: int, say: Say) -> TrialConfig:
+def _limited(
+    options: Options, config: TrialConfig, files: DataFiles, device: str, runs: int, say: Say
+) -> TrialConfig:
     """`config` with no more epochs than fit into --max-minutes."""
     if options.max_minutes is None:
         return config
-    from fmnist_models.final.time_budget import within
+    from fmnist_models.final.time_budget import limit_epochs
 
-    return within(
+    return limit_epochs(
         config,
         options.out,
-        data_dir=options.data_dir,
+        files=files,
         device=device,
         minutes=options.max_minutes / runs,
         fresh=options.force,

@@ -97,13 +97,9 @@ def _add_training(command: Parser) -> None:
         action="store_true",
         help="leave the test set unread, for members of an ensemble (default: read it at the end)",
     )
+    _add_no_report(command)
     command.add_argument(
-        "--no-report", action="store_true", help="no model card, pictures and report.html"
-    )
-    command.add_argument(
-        "--force",
-        action="store_true",
-        help="start over, overwriting a model in --out",
+        "--force", action="store_true", help="start over, overwriting a model in --out"
     )
     _add_data(command)
     _add_device(command)
@@ -118,11 +114,9 @@ def _add_evaluate(commands: Commands) -> None:
         "matrix and the expected calibration error. Each reading is recorded in the model's "
         "metrics.json; model card, pictures and report.html are written anew.",
     )
-    command.add_argument("folder", type=Path, metavar="DIR", help="folder that `train` wrote")
+    _add_folder(command)
     command.add_argument("--json", action="store_true", help="the reading as one JSON object")
-    command.add_argument(
-        "--no-report", action="store_true", help="no model card, pictures and report.html"
-    )
+    _add_no_report(command)
     _add_data(command)
     _add_device(command)
 
@@ -134,7 +128,7 @@ def _add_predict(commands: Commands) -> None:
         description="Say what is on ordinary picture files: of any size, colour or grey, with "
         "transparency or without, dark on light or light on dark.",
     )
-    command.add_argument("folder", type=Path, metavar="DIR", help="folder that `train` wrote")
+    _add_folder(command)
     command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="picture files")
     command.add_argument(
         "--invert",
@@ -157,7 +151,7 @@ def _add_onnx(commands: Commands) -> None:
         "probabilities out. It is written only if onnxruntime gives the same probabilities as "
         "torch, within 0.0001, on 256 real training images.",
     )
-    command.add_argument("folder", type=Path, metavar="DIR", help="folder that `train` wrote")
+    _add_folder(command)
     command.add_argument(
         "--out", type=Path, metavar="FILE", help="file to write (default: DIR/model.onnx)"
     )
@@ -193,6 +187,16 @@ def _add_ensemble(commands: Commands) -> None:
         help="declare that members with a test score were not chosen by it; goes on record",
     )
     command.add_argument("--force", action="store_true", help="overwrite the model in --out")
+
+
+def _add_folder(command: Parser) -> None:
+    command.add_argument("folder", type=Path, metavar="DIR", help="folder that `train` wrote")
+
+
+def _add_no_report(command: Parser) -> None:
+    command.add_argument(
+        "--no-report", action="store_true", help="no model card, pictures and report.html"
+    )
 
 
 def _add_data(command: Parser) -> None:

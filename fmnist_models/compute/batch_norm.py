@@ -45,8 +45,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         if self.training and _is_suited(input):
             running = self.running_mean, self.running_var, self._step()
             floor = np.float32(0 if self.relu else -np.inf)
-            about = self.weight, self.bias, running, self.eps, floor
-            out: Tensor = _Normalized.apply(input, *about)
+            out: Tensor = _Normalized.apply(input, self.weight, self.bias, running, self.eps, floor)
             return out
         plain = super().forward(input)
         return relu(plain) if self.relu else plain

@@ -24,11 +24,11 @@ class PointwiseConv2d(nn.Conv2d):
         down, across = self.stride
         if input.device.type != "cpu" or down == across == 1:
             return super().forward(input)
-        picked: Tensor = _Picked.apply(input, down, across)
+        picked: Tensor = _StridedPixels.apply(input, down, across)
         return conv2d(picked, self.weight)
 
 
-class _Picked(torch.autograd.Function):
+class _StridedPixels(torch.autograd.Function):
     """Each so many-th row and column; slicing, but gradients are channels_last as all others are.
 
     Those of slices are not, and then adding them to the others takes five times as long.

@@ -39,7 +39,7 @@ class GraphedPasses:
 
     Recording leaves no trace: statistics of batch norms and generators are as before. A pass that
     cannot be recorded (it waits for the card, or memory does not suffice) goes on as it is, and
-    `failure` says why.
+    `failure` says why. `passes` holds what was recorded by name, None for what goes on as it is.
 
     `always`: without measuring whether it pays. On a CPU, where there are no graphs, a recorded
     pass is the pass itself on the graph's fixed memory, so that all else can be tried there.
@@ -50,25 +50,20 @@ class GraphedPasses:
     ) -> None:
         self.failure = ""
         self._model, self._device, self._always = model, device, always
-        self._by_name: dict[str, _Recorded | None] = {}
+        self.passes: dict[str, RecordedPass | None] = {}
         self._launcher = _Launcher() if device != "cpu" else None
         self._record = record or (self._launcher.capture if self._launcher else _repeat)
 
-    @property
-    def recorded(self) -> int:
-        """How many passes are recorded by now."""
-        return sum(found is not None for found in self._by_name.values())
-
     def run(self, name: str, run: Pass, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """As `run`, the pass called `name`, for parameters without gradients."""
-        if name not in self._by_name:
-            self._by_name[name] = self._try(run, images, labels)
-        found = self._by_name[name]
+        if name not in self.passes:
+            self.passes[name] = self._try(run, images, labels)
+        found = self.passes[name]
         if found is None or not found.fits(images, labels):
             return run(images, labels)
         return found(images, labels)
 
-    def _try(self, run: Pass, images: Tensor, labels: Tensor) -> _Recorded | None:
+    def _try(self, run: Pass, images: Tensor, labels: Tensor) -> RecordedPass | None:
         """The pass recorded; None where that does not pay or fails."""
         try:
             with untouched(self._model, self._device):
@@ -76,7 +71,7 @@ class GraphedPasses:
                 share = self._warm_up(lambda: run(*inputs))
                 if share < LAUNCH_BOUND and not self._always:
                     return None
-                return _Recorded(run, self._model, inputs, self._record)
+                return RecordedPass(run, self._model, inputs, self._record)
         except Exception as error:
             self.failure = (message_of(error).strip().splitlines() or [type(error).__name__])[0]
         # Out here nothing refers to the error any more, and so to what its functions held.
@@ -91,7 +86,7 @@ class GraphedPasses:
         return 1.0
 
 
-class _Recorded:
+class RecordedPass:
     """One recorded pass, its fixed memory and what launches it."""
 
     def __init__(
@@ -121,7 +116,8 @@ class _Recorded:
         self._labels.copy_(labels)
         self._launch()
         for parameter, gradient in zip(self._reached, self._gradients, strict=True):
-            parameter.grad = gradient  # whoever cleared it dropped the reference alone
+            # `zero_grad` drops the reference alone: the graph goes on writing to this memory.
+            parameter.grad = gradient
         return self._loss, self._hits
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 Activation = Literal["relu", "silu", "gelu", "mish"]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -22,6 +22,18 @@ class ModelConfig(Config):
     """Base of every family's configuration; `family` names the entry in the registry."""
 
     family: str
+
+
+def six_n_plus(rest: int, shown: int) -> AfterValidator:
+    """Holds a depth to 6n + `rest`, three stages of n blocks; an error names the first `shown`."""
+
+    def check(depth: int) -> int:
+        if (depth - rest) % 6:
+            allowed = ", ".join(str(6 * n + rest) for n in range(1, shown + 1))
+            raise ValueError(f"depth must be 6n+{rest} ({allowed}, ...)")
+        return depth
+
+    return AfterValidator(check)
 
 
 def explain(error: ValidationError) -> str:

@@ -30,7 +30,7 @@ class Family:
     example: ModelConfig
 
 
-def unique(entries: Iterable[tuple[str, str]]) -> dict[str, str]:
+def make_registry(entries: Iterable[tuple[str, str]]) -> dict[str, str]:
     """A registry of what goes with each name; raises ValueError on a name that is there already."""
     registry: dict[str, str] = {}
     for name, value in entries:
@@ -40,23 +40,25 @@ def unique(entries: Iterable[tuple[str, str]]) -> dict[str, str]:
     return registry
 
 
-FAMILIES = unique(
-    [
-        ("quick", "fmnist_models.families.quick"),
-        ("mlp", "fmnist_models.families.mlp"),
-        ("cnn", "fmnist_models.families.cnn"),
-        ("vgg", "fmnist_models.families.vgg"),
-        ("mobilenet", "fmnist_models.families.mobilenet"),
-        ("wrn", "fmnist_models.families.wrn"),
-        ("preact", "fmnist_models.families.preact"),
-        ("shake", "fmnist_models.families.shake"),
-        ("densenet", "fmnist_models.families.densenet"),
-        ("convnext", "fmnist_models.families.convnext"),
+FAMILIES = make_registry(
+    (name, f"fmnist_models.families.{name}")
+    for name in [
+        "quick",
+        "mlp",
+        "cnn",
+        "vgg",
+        "mobilenet",
+        "wrn",
+        "preact",
+        "shake",
+        "densenet",
+        "convnext",
     ]
 )
+"""The module of each family."""
 
 
-def known(name: str, names: Iterable[str], what: str) -> str:
+def check_name(name: str, names: Iterable[str], what: str) -> str:
     """`name` if it is among `names`; else raises ConfigError with the known and the nearest."""
     choices = sorted(names)
     if name in choices:
@@ -68,7 +70,7 @@ def known(name: str, names: Iterable[str], what: str) -> str:
 
 def get_family(name: str) -> Family:
     """The family registered as `name`; raises ConfigError with the known names."""
-    module = import_module(FAMILIES[known(name, FAMILIES, "family")])
+    module = import_module(FAMILIES[check_name(name, FAMILIES, "family")])
     family: Family = module.FAMILY
     return family
 

@@ -11,8 +11,6 @@ from yaml.nodes import Node
 
 from fmnist_models.errors import ConfigError
 
-SUFFIXES = (".yaml", ".yml")
-
 
 class _Loader(yaml.SafeLoader):
     """Plain values only, and no aliases: a few lines of those can stand for gigabytes."""

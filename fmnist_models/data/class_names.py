@@ -23,7 +23,7 @@ LOOKALIKES = (0, 2, 4, 6)
 """The four classes that are taken for each other: most errors are among them."""
 
 FASHION_DIGEST = hashlib.sha256("".join(FASHION_MNIST_DIGESTS.values()).encode()).hexdigest()
-"""The digest of the whole data set, as `idx.TrainingFiles` computes it."""
+"""The digest of the whole data set, as `idx.read_data_files` computes it."""
 
 
 def is_fashion_mnist(digest: str) -> bool:

@@ -7,14 +7,13 @@ The idea of one tensor a split is cifar10-airbench's (arXiv:2404.00498).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fmnist_models.data.idx import Bytes, TrainingFiles, read_test_files, read_training_files
+from fmnist_models.data.idx import Bytes, DataFiles, open_test_set
 from fmnist_models.errors import DataError
 
 SPLIT_SEED = 20170825  # day of Fashion-MNIST's paper; changing it makes searches incomparable
@@ -43,25 +42,44 @@ class Images:
         return Images(self.images[indices], self.labels[indices])
 
 
+@dataclass(frozen=True)
+class Normalization:
+    """Brings pixels to mean 0 and deviation 1.
+
+    mean, std: of the training pixels, where 0 is black and 1 is white.
+    """
+
+    mean: float
+    std: float
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """images: (N, 1, 28, 28) of 0 to 255, uint8 or float -> float32 of mean 0, deviation 1."""
+        return (images.float() - 255 * self.mean) / (255 * self.std)
+
+    @property
+    def black(self) -> float:
+        """What a black pixel becomes."""
+        return -self.mean / self.std
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """What a training run may see.
 
     name: "fashion-mnist" or "custom". digest: SHA-256 (hex) over the digests of the four files.
-    classes: labels go from 0 to classes - 1. mean, std: of the pixels of `train`, where 0 is black
-    and 1 is white. validation: empty in final training.
+    classes: labels go from 0 to classes - 1. normalization: by the pixels of `train`. validation:
+    empty in final training.
     """
 
     name: str
     digest: str
     classes: int
-    mean: float
-    std: float
+    normalization: Normalization
     train: Images
     validation: Images
 
 
-def load_search_data(directory: Path, train_samples: int | None = None) -> Dataset:
+def load_search_data(files: DataFiles, train_samples: int | None = None) -> Dataset:
     """The training images split in two for a search: 50,000 / 10,000 of Fashion-MNIST.
 
     The split is stratified and always the same. `train_samples` takes the first so many of the
@@ -69,10 +87,8 @@ def load_search_data(directory: Path, train_samples: int | None = None) -> Datas
     larger one, and numbers a class differ by at most 1 until a class runs out.
 
     Raises:
-        DataError: the files are not acceptable (see `idx.read_training_files`), a class has fewer
-            than two images, or `train_samples` is out of range.
+        DataError: a class has fewer than two images, or `train_samples` is out of range.
     """
-    files = read_training_files(directory)
     train, validation = split_indices(files.labels)
     if train_samples is not None and not files.classes <= train_samples <= len(train):
         raise DataError(
@@ -82,26 +98,22 @@ def load_search_data(directory: Path, train_samples: int | None = None) -> Datas
     return _dataset(files, train[:train_samples], validation)
 
 
-def load_training_data(directory: Path) -> Dataset:
-    """All training images (60,000 of Fashion-MNIST's) for final training; validation is empty.
-
-    Raises:
-        DataError: the files are not acceptable (see `idx.read_training_files`).
-    """
-    files = read_training_files(directory)
+def load_training_data(files: DataFiles) -> Dataset:
+    """All training images (60,000 of Fashion-MNIST's) for final training; validation is empty."""
+    # Nothing held out: how long to train was settled by the search.
     everything = np.arange(len(files.labels))
     return _dataset(files, everything, everything[:0])
 
 
-def load_test_data(directory: Path) -> Images:
+def load_test_data(files: DataFiles) -> Images:
     """The test set (10,000 images of Fashion-MNIST's). ONLY `evaluate` MAY CALL THIS.
 
     Nothing may be chosen by it, so nobody else sees it; a test walks the source for other uses.
 
     Raises:
-        DataError: the files are not acceptable (see `idx.read_test_files`).
+        DataError: it has a label that training does not have.
     """
-    images, labels = read_test_files(directory)
+    images, labels = open_test_set(files)
     return _images(images, labels, np.arange(len(labels)))
 
 
@@ -130,16 +142,14 @@ def split_indices(labels: Bytes) -> tuple[Indices, Indices]:
     return order[held_out.sum() :], order[: held_out.sum()]
 
 
-def _dataset(files: TrainingFiles, train: Indices, validation: Indices) -> Dataset:
-    """Tensors of the images at `train` and `validation`, with the former's mean and deviation."""
+def _dataset(files: DataFiles, train: Indices, validation: Indices) -> Dataset:
+    """Tensors of the images at `train` and `validation`, normalised by the former's pixels."""
     train_images = _images(files.images, files.labels, train)
-    mean, std = _pixel_statistics(train_images.images)
     return Dataset(
         name=files.name,
         digest=files.digest,
         classes=files.classes,
-        mean=mean,
-        std=std,
+        normalization=_normalization_of(train_images.images),
         train=train_images,
         validation=_images(files.images, files.labels, validation),
     )
@@ -153,10 +163,10 @@ def _images(images: Bytes, labels: Bytes, indices: Indices) -> Images:
     )
 
 
-def _pixel_statistics(images: Tensor) -> tuple[float, float]:
-    """Mean and standard deviation in [0, 1]; from counts of the 256 levels, so exact and fast."""
+def _normalization_of(images: Tensor) -> Normalization:
+    """By mean and deviation of the pixels; from counts of the 256 levels, so exact and fast."""
     counts = torch.bincount(images.flatten(), minlength=256).double()
     levels = torch.arange(256, dtype=torch.float64) / 255
     share = counts / counts.sum()
     mean = share @ levels
-    return mean.item(), (share @ (levels - mean) ** 2).sqrt().item()
+    return Normalization(mean.item(), (share @ (levels - mean) ** 2).sqrt().item())

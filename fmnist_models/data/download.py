@@ -14,14 +14,13 @@ import subprocess
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
 import platformdirs
 
-from fmnist_models.data.idx import FASHION_MNIST, FILE_NAMES, read_training_files
+from fmnist_models.data.idx import FASHION_MNIST, FILE_NAMES, DataFiles, read_data_files
 from fmnist_models.errors import DataError
 
 ENVIRONMENT_VARIABLE = "FASHION_MNIST_DIR"
@@ -34,46 +33,33 @@ COMMAND_SECONDS = 120  # most time for one run of apt-get or dpkg-deb
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class DataSource:
-    """A directory with four checked idx files.
-
-    origin: "--data-dir", "$FASHION_MNIST_DIR", "cache", "Debian package" or "fetched".
-    name: "fashion-mnist" or "custom". digest: SHA-256 (hex) over the four files' digests.
-    """
-
-    directory: Path
-    origin: str
-    name: str
-    digest: str
-
-
 def find_data(
     data_dir: Path | None = None,
     *,
     debian_directory: Path = DEBIAN_DIRECTORY,
     mirrors: Sequence[str] | None = None,
-) -> DataSource:
-    """Find the data set, fetch it if need be, and check its four files (about a second).
+) -> DataFiles:
+    """Find the data set, fetch it if need be, and read its four files (about a second).
 
     `data_dir` may hold any 28x28 idx data set; every other place must hold Fashion-MNIST. A place
     that the user named is never passed over in silence; an incomplete cache or package is.
-    `mirrors`: see `fetch_fashion_mnist`.
+    `mirrors`: see `fetch_fashion_mnist`. The origin of what is found is "--data-dir",
+    "$FASHION_MNIST_DIR", "cache", "Debian package" or "fetched".
 
     Raises:
         DataError: the place that was named is incomplete, files are damaged or altered, or nothing
             was found and nothing could be fetched.
     """
     if data_dir is not None:
-        return _checked(data_dir, "--data-dir")
+        return read_data_files(data_dir, "--data-dir")
     if named := os.environ.get(ENVIRONMENT_VARIABLE):
-        return _checked_fashion_mnist(Path(named), f"${ENVIRONMENT_VARIABLE}")
+        return _read_fashion_mnist(Path(named), f"${ENVIRONMENT_VARIABLE}")
     cache = cache_directory()
     for directory, origin in ((cache, "cache"), (debian_directory, "Debian package")):
         if _has_all_files(directory):
-            return _checked_fashion_mnist(directory, origin)
+            return _read_fashion_mnist(directory, origin)
     fetch_fashion_mnist(cache, mirrors)
-    return _checked_fashion_mnist(cache, "fetched")
+    return _read_fashion_mnist(cache, "fetched")
 
 
 def cache_directory() -> Path:
@@ -104,21 +90,15 @@ def fetch_fashion_mnist(directory: Path, mirrors: Sequence[str] | None = None) -
     )
 
 
-def _checked(directory: Path, origin: str) -> DataSource:
-    """The source, made absolute: workers run in other directories."""
-    files = read_training_files(directory)
-    return DataSource(directory.absolute(), origin, files.name, files.digest)
-
-
-def _checked_fashion_mnist(directory: Path, origin: str) -> DataSource:
-    """The same where any data set but Fashion-MNIST is a mistake."""
-    source = _checked(directory, origin)
-    if source.name != FASHION_MNIST:
+def _read_fashion_mnist(directory: Path, origin: str) -> DataFiles:
+    """The files in `directory`; raises DataError when they are another data set's."""
+    files = read_data_files(directory, origin)
+    if files.name != FASHION_MNIST:
         raise DataError(
             f"{directory} ({origin}) is not Fashion-MNIST: by SHA-256 none of "
             f"{', '.join(FILE_NAMES)} is; another data set is named by --data-dir"
         )
-    return source
+    return files
 
 
 def _has_all_files(directory: Path) -> bool:
@@ -130,7 +110,7 @@ def _has_all_files(directory: Path) -> bool:
 def _is_fashion_mnist(directory: Path) -> bool:
     """Whether all four files are there and intact."""
     try:
-        return read_training_files(directory).name == FASHION_MNIST
+        return read_data_files(directory).name == FASHION_MNIST
     except DataError:
         return False
 

@@ -44,26 +44,7 @@ Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingFiles:
-    """The training half of a data set whose four files were all checked.
-
-    name: "fashion-mnist", or "custom" for any other data set. digest: SHA-256 (hex) over the four
-    files' digests, so it tells data sets apart. images: (N, 28, 28) uint8. labels: (N,) uint8.
-    """
-
-    name: str
-    digest: str
-    images: Bytes
-    labels: Bytes
-
-    @property
-    def classes(self) -> int:
-        """How many classes there are: labels go from 0 to classes - 1."""
-        return int(self.labels.max()) + 1
-
-
-@dataclass(frozen=True, eq=False)
-class _IdxFile:
+class IdxFile:
     """One checked file: where it was read, the digest of its contents, its values."""
 
     path: Path
@@ -71,41 +52,72 @@ class _IdxFile:
     values: Bytes
 
 
-def read_training_files(directory: Path) -> TrainingFiles:
-    """Check all four files in `directory` (plain, or with .gz; plain wins) and return two.
+@dataclass(frozen=True, eq=False)
+class DataFiles:
+    """A data set as it was read from its four files, all of them checked.
 
-    Of the test files only digest, header and length are looked at, so that a damaged one shows
-    before hours of training; nothing of their contents is returned.
+    directory: absolute, as workers run in other directories. origin: how it was found, for people.
+    name: "fashion-mnist", or "custom" for any other data set. digest: SHA-256 (hex) over the four
+    files' digests, so it tells data sets apart. images: (N, 28, 28) uint8, labels: (N,) uint8, both
+    for training. sealed: images and labels of the test set, for `open_test_set` alone.
+    """
+
+    directory: Path
+    origin: str
+    name: str
+    digest: str
+    images: Bytes
+    labels: Bytes
+    sealed: tuple[IdxFile, IdxFile]
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are: labels go from 0 to classes - 1."""
+        return int(self.labels.max()) + 1
+
+
+def read_data_files(directory: Path, origin: str = "given") -> DataFiles:
+    """Read, unzip and check the four files in `directory` (plain, or with .gz; plain wins).
+
+    About a second for Fashion-MNIST, so a program does it once and hands on what was read. The test
+    files are checked as well, so that a damaged one shows before hours of training.
 
     Raises:
         DataError: a file is missing, unreadable, cut short, not idx, not 28x28, differs in count
             from its partner, has labels with a gap, or is an altered file of Fashion-MNIST.
     """
     images, labels = _read_pair(directory, TRAIN_IMAGES, TRAIN_LABELS)
-    test_images, test_labels = _read_pair(directory, TEST_IMAGES, TEST_LABELS)
-    files = dict(zip(FILE_NAMES, (images, labels, test_images, test_labels), strict=True))
+    sealed = _read_pair(directory, TEST_IMAGES, TEST_LABELS)
+    files = dict(zip(FILE_NAMES, (images, labels, *sealed), strict=True))
     _check_labels(labels)
-    digest = hashlib.sha256("".join(file.digest for file in files.values()).encode()).hexdigest()
-    return TrainingFiles(_name_of(files), digest, images.values, labels.values)
+    digests = "".join(file.digest for file in files.values())
+    return DataFiles(
+        directory=directory.absolute(),
+        origin=origin,
+        name=_name_of(files),
+        digest=hashlib.sha256(digests.encode()).hexdigest(),
+        images=images.values,
+        labels=labels.values,
+        sealed=sealed,
+    )
 
 
-def read_test_files(directory: Path) -> tuple[Bytes, Bytes]:
-    """The test set: images (N, 28, 28) uint8, labels (N,) uint8. Only for `data.load_test_data`.
+def open_test_set(files: DataFiles) -> tuple[Bytes, Bytes]:
+    """The test set: images (N, 28, 28) uint8, labels (N,) uint8. Only for `load_test_data`.
 
     Raises:
-        DataError: as for `read_training_files`, or a label that training does not have.
+        DataError: it has a label that training does not have.
     """
-    classes = read_training_files(directory).classes
-    images, labels = _read_pair(directory, TEST_IMAGES, TEST_LABELS)
-    if labels.values.max() >= classes:
+    images, labels = files.sealed
+    if labels.values.max() >= files.classes:
         raise DataError(
             f"{labels.path} has label {labels.values.max()}, but the training labels end at "
-            f"{classes - 1}; {REMEDY}"
+            f"{files.classes - 1}; {REMEDY}"
         )
     return images.values, labels.values
 
 
-def _read_pair(directory: Path, images_name: str, labels_name: str) -> tuple[_IdxFile, _IdxFile]:
+def _read_pair(directory: Path, images_name: str, labels_name: str) -> tuple[IdxFile, IdxFile]:
     """Images and the labels that go with them, equal in number."""
     images = _read(directory, images_name, (IMAGE_SIDE, IMAGE_SIDE))
     labels = _read(directory, labels_name, ())
@@ -117,11 +129,11 @@ def _read_pair(directory: Path, images_name: str, labels_name: str) -> tuple[_Id
     return images, labels
 
 
-def _read(directory: Path, name: str, shape: tuple[int, ...]) -> _IdxFile:
+def _read(directory: Path, name: str, shape: tuple[int, ...]) -> IdxFile:
     """The file `name` in `directory`: N values of `shape`."""
     path, contents = _contents(directory, name)
     digest = hashlib.sha256(contents).hexdigest()
-    return _IdxFile(path, digest, _values(path, contents, shape))
+    return IdxFile(path, digest, _values(path, contents, shape))
 
 
 def _contents(directory: Path, name: str) -> tuple[Path, bytes]:
@@ -161,7 +173,7 @@ def _values(path: Path, contents: bytes, shape: tuple[int, ...]) -> Bytes:
     return np.frombuffer(contents, dtype=np.uint8, offset=header_bytes).reshape(sizes)
 
 
-def _check_labels(labels: _IdxFile) -> None:
+def _check_labels(labels: IdxFile) -> None:
     """Classes are numbered from 0 without a gap."""
     missing = np.flatnonzero(np.bincount(labels.values) == 0)
     if len(missing):
@@ -171,7 +183,7 @@ def _check_labels(labels: _IdxFile) -> None:
         )
 
 
-def _name_of(files: dict[str, _IdxFile]) -> str:
+def _name_of(files: dict[str, IdxFile]) -> str:
     """Fashion-MNIST if all four files are its, "custom" if none is; a mixture is an error."""
     altered = [
         str(file.path) for name, file in files.items() if file.digest != FASHION_MNIST_DIGESTS[name]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fmnist_models.config.base import Activation, ModelConfig, Probability
 from fmnist_models.config.registry import Family
-from fmnist_models.families.layers import Head, activation, norm_and_activation
+from fmnist_models.families.layers import Head, activation, he_initialized, norm_and_activation
 
 PIXELS = 28
 """Width and height of an image."""
@@ -84,7 +84,7 @@ class CnnConfig(ModelConfig):
     @model_validator(mode="after")
     def _fits(self) -> CnnConfig:
         """Something is left of the image, and something is not linear."""
-        kinds = [step.kind for step in walk(self)]
+        kinds = [step.kind for step in layer_steps(self)]
         if "C" not in kinds:
             raise ValueError(f"layers {list(self.layers)} must have a convolution (a number)")
         last = max(i for i, kind in enumerate(kinds) if kind == "C")
@@ -105,7 +105,7 @@ class Step:
     size: int
 
 
-def walk(config: CnnConfig) -> Iterator[Step]:
+def layer_steps(config: CnnConfig) -> Iterator[Step]:
     """The layers of `config` one by one; raises ValueError where an image is too small for one."""
     size, channels, seen = PIXELS, 1, {"C": 0, "P": 0, "D": 0}
     for position, layer in enumerate(config.layers, 1):
@@ -143,7 +143,7 @@ class Cnn(nn.Module):
 
     def __init__(self, config: CnnConfig, classes: int) -> None:
         super().__init__()
-        steps = list(walk(config))
+        steps = list(layer_steps(config))
         self.features = nn.Sequential(*(m for step in steps for m in _modules(config, step)))
         sizes = [steps[-1].outputs * steps[-1].size ** 2, *config.dense]
         self.dense = nn.Sequential(*(m for i, o in pairwise(sizes) for m in _dense(config, i, o)))
@@ -164,23 +164,14 @@ def _modules(config: CnnConfig, step: Step) -> list[nn.Module]:
     if step.kind == "P":
         pool = nn.MaxPool2d(2, padding=step.padding)
         return [pool, *(behind if config.activate == "pool" else [])]
-    convolution = _convolution(step, config.bias)
-    return [convolution, *(behind if config.activate == "convolution" else [])]
-
-
-def _convolution(step: Step, bias: bool) -> nn.Conv2d:
-    """With He initialisation (arXiv:1502.01852), bias zero."""
-    conv = nn.Conv2d(step.inputs, step.outputs, step.kernel, padding=step.padding, bias=bias)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)
-    return conv
+    convolution = nn.Conv2d(
+        step.inputs, step.outputs, step.kernel, padding=step.padding, bias=config.bias
+    )
+    return [he_initialized(convolution), *(behind if config.activate == "convolution" else [])]
 
 
 def _dense(config: CnnConfig, inputs: int, outputs: int) -> list[nn.Module]:
-    linear = nn.Linear(inputs, outputs)
-    nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
-    nn.init.zeros_(linear.bias)
+    linear = he_initialized(nn.Linear(inputs, outputs))
     bends: list[nn.Module] = [activation(config.activation)]
     if config.dense_norm != "none":
         at = 0 if config.dense_norm == "before" else 1

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import nn
 from torchvision.models.densenet import DenseNet  # type: ignore[import-untyped]
 
-from fmnist_models.config.base import ModelConfig, Probability
+from fmnist_models.config.base import ModelConfig, Probability, six_n_plus
 from fmnist_models.config.registry import Family
 from fmnist_models.families.layers import Head, conv3x3
 
@@ -25,19 +25,11 @@ class DensenetConfig(ModelConfig):
     """DenseNet-BC-`depth` with `growth` channels a layer."""
 
     family: Literal["densenet"] = "densenet"
-    depth: Annotated[int, Field(ge=10, le=250)] = 100
+    depth: Annotated[int, Field(ge=10, le=250), six_n_plus(4, shown=6)] = 100
     growth: Annotated[int, Field(ge=4, le=48)] = 12
     dropout: Annotated[Probability, Field(lt=1)] = 0.0
     """Probability of dropping a value that a layer adds."""
     bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
-
-    @field_validator("depth")
-    @classmethod
-    def _six_n_plus_four(cls, depth: int) -> int:
-        if (depth - 4) % 6:
-            allowed = ", ".join(str(6 * n + 4) for n in range(1, 7))
-            raise ValueError(f"depth must be 6n+4 ({allowed}, ...)")
-        return depth
 
 
 def build(config: DensenetConfig, classes: int) -> nn.Module:

@@ -7,6 +7,7 @@ as its import takes a second.
 from __future__ import annotations
 
 from math import expm1, log
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from fmnist_models.compute.batch_norm import BatchNorm2d
 from fmnist_models.config.base import Activation, Padding
 
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "silu": nn.SiLU,
@@ -114,10 +116,19 @@ def conv3x3(
         conv = nn.Conv2d(
             inputs, outputs, 3, stride=stride, padding=1, bias=bias, padding_mode=padding
         )
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)
-    return conv
+    return he_initialized(conv)
+
+
+def he_initialized(layer: Layer) -> Layer:
+    """`layer` with weights drawn anew (arXiv:1502.01852), bias zero.
+
+    By the fan out for convolutions, as in the papers on residual networks, else by the fan in.
+    """
+    mode = "fan_out" if isinstance(layer, nn.Conv2d) else "fan_in"
+    nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
 class DropBlock(nn.Module):

@@ -23,7 +23,13 @@ from torch import Tensor, nn
 from fmnist_models.compute.cpu_layers import PointwiseConv2d
 from fmnist_models.config.base import Activation, ModelConfig, Probability
 from fmnist_models.config.registry import Family
-from fmnist_models.families.layers import Head, conv3x3, norm_and_activation, stochastic_depth
+from fmnist_models.families.layers import (
+    Head,
+    conv3x3,
+    he_initialized,
+    norm_and_activation,
+    stochastic_depth,
+)
 
 FOUR_STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 """Number of blocks in each stage, for each depth of the layout "imagenet"."""
@@ -109,9 +115,7 @@ def _norm_and_activation(config: PreactConfig, channels: int) -> tuple[nn.Module
 
 
 def _conv1x1(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    conv = PointwiseConv2d(inputs, outputs, stride)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return conv
+    return he_initialized(PointwiseConv2d(inputs, outputs, stride))
 
 
 def _blocks(config: PreactConfig) -> Iterator[Block]:

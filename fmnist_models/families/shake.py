@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-from fmnist_models.config.base import ModelConfig, Probability
+from fmnist_models.config.base import ModelConfig, Probability, six_n_plus
 from fmnist_models.config.registry import Family
-from fmnist_models.families.layers import Head, conv3x3, norm, norm_and_activation
+from fmnist_models.families.layers import Head, conv3x3, he_initialized, norm, norm_and_activation
 
 Mode = Literal["shake-shake", "shake-keep", "shake-even", "even-shake", "even-even"]
 
@@ -28,7 +28,7 @@ class ShakeConfig(ModelConfig):
     """Shake-Shake-`depth` 2x`width`d."""
 
     family: Literal["shake"] = "shake"
-    depth: Annotated[int, Field(ge=8, le=110)] = 26
+    depth: Annotated[int, Field(ge=8, le=110), six_n_plus(2, shown=5)] = 26
     width: Annotated[int, Field(ge=4, le=128)] = 32
     mode: Mode = "shake-shake"
     """How branches are mixed, forward-backward, by the paper's names: with random shares (shake),
@@ -39,17 +39,9 @@ class ShakeConfig(ModelConfig):
     dropout: Probability = 0.0
     """Probability of dropping a feature in front of the linear head."""
 
-    @field_validator("depth")
-    @classmethod
-    def _six_n_plus_two(cls, depth: int) -> int:
-        if (depth - 2) % 6:
-            allowed = ", ".join(str(6 * n + 2) for n in range(1, 6))
-            raise ValueError(f"depth must be 6n+2 ({allowed}, ...)")
-        return depth
 
-
-class _Mix(torch.autograd.Function):
-    """Mixes two tensors with one set of shares, and their gradients with another."""
+class _MixedBranches(torch.autograd.Function):
+    """Mixes two branches by one set of shares, and their gradients by another."""
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
@@ -66,7 +58,7 @@ class _Mix(torch.autograd.Function):
         return first, gradient - first, None, None
 
 
-def mix(first: Tensor, second: Tensor, mode: Mode, per_image: bool) -> Tensor:
+def mix_branches(first: Tensor, second: Tensor, mode: Mode, per_image: bool) -> Tensor:
     """A random mixture of two branches (N, C, H, W), as in training; draws from torch's generator.
 
     Shares are uniform in [0, 1], those of the gradients apart from those of the values by `mode`.
@@ -77,7 +69,7 @@ def mix(first: Tensor, second: Tensor, mode: Mode, per_image: bool) -> Tensor:
     alpha = torch.rand_like(half) if forward == "shake" else half
     beta = {"even": half, "keep": alpha}.get(backward)
     beta = torch.rand_like(half) if beta is None else beta
-    mixed: Tensor = _Mix.apply(first, second, alpha, beta)
+    mixed: Tensor = _MixedBranches.apply(first, second, alpha, beta)
     return mixed
 
 
@@ -90,10 +82,11 @@ class Skip(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, momentum: float) -> None:
         super().__init__()
         self.stride = stride
+        # Both are made before either is drawn anew: the order of draws is part of a seed's result.
         self.conv1 = nn.Conv2d(inputs, outputs // 2, 1, bias=False)
         self.conv2 = nn.Conv2d(inputs, outputs - outputs // 2, 1, bias=False)
         for conv in (self.conv1, self.conv2):
-            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            he_initialized(conv)
         self.norm = norm(outputs, True, momentum)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,7 +118,7 @@ class Block(nn.Module):
         activated = relu(x)
         first, second = self.branch1(activated), self.branch2(activated)
         if self.training:
-            residual = mix(first, second, self.mode, self.per_image)
+            residual = mix_branches(first, second, self.mode, self.per_image)
         else:
             residual = (first + second) / 2
         return residual + (x if self.skip is None else self.skip(activated))

@@ -19,7 +19,7 @@ from torchvision.models import vgg as published  # type: ignore[import-untyped]
 
 from fmnist_models.config.base import ModelConfig, Probability
 from fmnist_models.config.registry import Family
-from fmnist_models.families.layers import Head
+from fmnist_models.families.layers import Head, he_initialized
 
 PUBLISHED_WIDTH = 64
 _LISTS = {11: "A", 13: "B", 16: "D", 19: "E"}
@@ -70,17 +70,13 @@ def _features(config: VggConfig) -> nn.Sequential:
         elif isinstance(module, nn.BatchNorm2d):
             module.momentum = config.bn_momentum
         elif isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            assert module.bias is not None
-            nn.init.zeros_(module.bias)
+            he_initialized(module)
     return features
 
 
 def _dense(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
-    linear = nn.Linear(inputs, outputs)
     # Not the published deviation of 0.01: it suits 25,088 inputs, with few the signal would fade.
-    nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
-    nn.init.zeros_(linear.bias)
+    linear = he_initialized(nn.Linear(inputs, outputs))
     return [linear, nn.ReLU(), nn.Dropout(dropout)]
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from fmnist_models.compute.cpu_layers import PointwiseConv2d
-from fmnist_models.config.base import Activation, ModelConfig, Padding, Probability
+from fmnist_models.config.base import Activation, ModelConfig, Padding, Probability, six_n_plus
 from fmnist_models.config.registry import Family
 from fmnist_models.families.layers import (
     GeMPool,
@@ -24,6 +24,7 @@ from fmnist_models.families.layers import (
     MeanPool,
     conv3x3,
     drop_block,
+    he_initialized,
     norm_and_activation,
     stochastic_depth,
 )
@@ -33,7 +34,7 @@ class WrnConfig(ModelConfig):
     """WRN-`depth`-`width`, with dropout inside the blocks as in the paper."""
 
     family: Literal["wrn"] = "wrn"
-    depth: Annotated[int, Field(ge=10, le=100)] = 16
+    depth: Annotated[int, Field(ge=10, le=100), six_n_plus(4, shown=6)] = 16
     width: Annotated[int, Field(ge=1, le=16)] = 1
     dropout: Probability = 0.0
     """Probability of dropping an activation between the two convolutions of a block."""
@@ -55,14 +56,6 @@ class WrnConfig(ModelConfig):
     """Start each block as the identity: its second convolution is zero (arXiv:1706.02677, 5.1)."""
     padding: Padding = "zeros"
 
-    @field_validator("depth")
-    @classmethod
-    def _six_n_plus_four(cls, depth: int) -> int:
-        if (depth - 4) % 6:
-            allowed = ", ".join(str(6 * n + 4) for n in range(1, 7))
-            raise ValueError(f"depth must be 6n+4 ({allowed}, ...)")
-        return depth
-
 
 class Block(nn.Module):
     """Pre-activation residual block; stride and channels may change in its first convolution."""
@@ -81,8 +74,7 @@ class Block(nn.Module):
         self.stochastic_depth = stochastic_depth(drop)
         self.shortcut: nn.Conv2d | None = None
         if stride != 1 or inputs != outputs:
-            self.shortcut = PointwiseConv2d(inputs, outputs, stride)
-            nn.init.kaiming_normal_(self.shortcut.weight, mode="fan_out", nonlinearity="relu")
+            self.shortcut = he_initialized(PointwiseConv2d(inputs, outputs, stride))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""

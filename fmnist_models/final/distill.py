@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,16 +17,20 @@ from pydantic import Field, JsonValue
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax, softmax
 
-from fmnist_models.compute.precision import Precision, autocast
 from fmnist_models.config.base import Config
 from fmnist_models.config.trial import TrialConfig
-from fmnist_models.data.dataset import Dataset
-from fmnist_models.data.download import find_data
+from fmnist_models.data.idx import DataFiles
 from fmnist_models.errors import ConfigError, DataError, OutputError
 from fmnist_models.files import make_folder, write_atomically
 from fmnist_models.final.train import Extras, Say, train
-from fmnist_models.saved_model.folder import TEACHER, WEIGHTS, ModelMetrics, clear, load_network
-from fmnist_models.training.trainer import Trainer
+from fmnist_models.saved_model.folder import (
+    TEACHER,
+    WEIGHTS,
+    ModelMetrics,
+    load_network,
+    remove_model,
+)
+from fmnist_models.training.losses import training_loss
 
 
 class DistillConfig(Config):
@@ -39,32 +43,21 @@ class DistillConfig(Config):
     share: Annotated[float, Field(ge=0, le=1)] = 0.9
 
 
-class Student(Trainer):
-    """A `Trainer` whose loss has a part that a teacher gives."""
+@dataclass(frozen=True, eq=False)
+class StudentLoss:
+    """A `gradient_step.Loss`: the one of `config`, and a part that `teacher` gives."""
 
-    def __init__(
-        self,
-        config: TrialConfig,
-        dataset: Dataset,
-        *,
-        device: str,
-        precision: Precision,
-        micro_batches: int = 1,
-        teacher: nn.Module,
-        how: DistillConfig,
-    ) -> None:
-        super().__init__(
-            config, dataset, device=device, precision=precision, micro_batches=micro_batches
-        )
-        self._teacher, self._how = teacher, how
+    config: TrialConfig
+    teacher: nn.Module
+    how: DistillConfig
 
-    def _forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, and the student's logits (B, classes) float32."""
-        own, logits = super()._forward(images, labels)
-        with torch.no_grad(), autocast(self.device, self.precision):
-            told = self._teacher(images.to(memory_format=torch.channels_last)).float()
-        taught = distillation_loss(logits, told, self._how.temperature)
-        return self._how.share * taught + (1 - self._how.share) * own, logits
+    def __call__(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """images: (B, 1, 28, 28), the student's logits: (B, classes) -> a scalar."""
+        own = training_loss(self.config, logits, labels)
+        with torch.no_grad():
+            told = self.teacher(images.to(memory_format=torch.channels_last)).float()
+        taught = distillation_loss(logits, told, self.how.temperature)
+        return self.how.share * taught + (1 - self.how.share) * own
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -74,40 +67,13 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
     return temperature**2 * kl_div(ours, theirs, reduction="batchmean")
 
 
-@dataclass(frozen=True, eq=False)
-class _Teaching:
-    """A `train.MakeTrainer` of students."""
-
-    teacher: nn.Module
-    how: DistillConfig
-
-    def __call__(
-        self,
-        config: TrialConfig,
-        dataset: Dataset,
-        *,
-        device: str,
-        precision: Precision,
-        micro_batches: int,
-    ) -> Trainer:
-        return Student(
-            config,
-            dataset,
-            device=device,
-            precision=precision,
-            micro_batches=micro_batches,
-            teacher=self.teacher,
-            how=self.how,
-        )
-
-
 def distill(
     source: Path,
     config: TrialConfig,
     folder: Path,
     how: DistillConfig,
     *,
-    data_dir: Path | None,
+    files: DataFiles,
     device: str,
     force: bool,
     say: Say,
@@ -118,27 +84,20 @@ def distill(
     As `train.train`. Raises also DataError when the teacher knows another data set.
     """
     teacher, header = load_network(source, device)
-    if find_data(data_dir).digest != header.digest:
+    if files.digest != header.digest:
         raise DataError(f"the model in {source} was trained on another data set; give --data-dir")
     if source.resolve() == folder.resolve():
         raise ConfigError(f"--out {folder} is the teacher's own folder; give another")
     about = _about(source, how)
     _claim(folder, about, force)
-    given = extras or Extras()
     return train(
         config,
         folder,
-        data_dir=data_dir,
+        files=files,
         device=device,
         force=False,
         say=say,
-        extras=Extras(
-            watchers=given.watchers,
-            test=given.test,
-            report=given.report,
-            make_trainer=_Teaching(teacher, how),
-            teacher=about,
-        ),
+        extras=replace(extras or Extras(), loss=StudentLoss(config, teacher, how), teacher=about),
     )
 
 
@@ -152,7 +111,7 @@ def _claim(folder: Path, about: dict[str, JsonValue], force: bool) -> None:
     """Write the teacher down in the student's folder; raises OutputError if it had another."""
     path, text = folder / TEACHER, (json.dumps(about, indent=2) + "\n").encode()
     if folder.is_dir() and force:
-        clear(folder)
+        remove_model(folder)
     elif folder.is_dir() and any(folder.iterdir()):
         if not path.exists() or path.read_bytes() != text:
             raise OutputError(f"{folder} holds something else; give another --out, or --force")

@@ -11,23 +11,15 @@ from pathlib import Path
 
 from fmnist_models.data.class_names import class_names
 from fmnist_models.data.dataset import load_test_data
-from fmnist_models.data.download import find_data
+from fmnist_models.data.idx import DataFiles
 from fmnist_models.errors import DataError
-from fmnist_models.saved_model.folder import (
-    Header,
-    TestReading,
-    load_metrics,
-    load_network,
-    save_metrics,
-)
+from fmnist_models.saved_model.folder import TestReading, load_metrics, load_network, save_metrics
 from fmnist_models.saved_model.scores import score_in_full
 from fmnist_models.training.inference import predict
 from fmnist_models.training.metrics import wilson_interval
 
 
-def evaluate(
-    folder: Path, data_dir: Path | None, device: str, *, report: bool = False
-) -> TestReading:
+def evaluate(folder: Path, files: DataFiles, device: str, *, report: bool = False) -> TestReading:
     """Read the test set once with the model in `folder`, and record that in its metrics.json.
 
     With `report` the model card, the pictures and report.html are written anew, too. Raises
@@ -36,9 +28,14 @@ def evaluate(
     """
     metrics = load_metrics(folder)
     model, header = load_network(folder, device)
-    images = load_test_data(_source(folder, header, data_dir)).to(device)
+    if files.digest != header.digest:
+        raise DataError(
+            f"the model in {folder} was trained on another data set than {files.directory} "
+            f"holds (digest {header.digest[:12]} against {files.digest[:12]}); give its --data-dir"
+        )
+    images = load_test_data(files).to(device)
     # In float32 whatever it was trained in: a score must not depend on the machine's speed.
-    probabilities = predict(model, images, header.mean, header.std, "fp32").softmax(1).cpu().numpy()
+    probabilities = predict(model, images, header.normalization, "fp32").softmax(1).cpu().numpy()
     labels = images.labels.cpu().numpy()
     correct = int((probabilities.argmax(1) == labels).sum())
     reading = TestReading(
@@ -52,18 +49,7 @@ def evaluate(
     metrics = metrics.with_reading(reading)
     save_metrics(folder, metrics)
     if report:
-        from fmnist_models.report.page import Tested, write_report
+        from fmnist_models.report.page import TestOutcome, write_report
 
-        write_report(folder, metrics, Tested(model, header, images.to("cpu"), probabilities))
+        write_report(folder, metrics, TestOutcome(model, header, images.to("cpu"), probabilities))
     return reading
-
-
-def _source(folder: Path, header: Header, data_dir: Path | None) -> Path:
-    """The folder of the data set that the model was trained on; raises DataError."""
-    source = find_data(data_dir)
-    if source.digest != header.digest:
-        raise DataError(
-            f"the model in {folder} was trained on another data set than {source.directory} "
-            f"holds (digest {header.digest[:12]} against {source.digest[:12]}); give its --data-dir"
-        )
-    return source.directory

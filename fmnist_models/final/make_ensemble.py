@@ -22,17 +22,17 @@ from fmnist_models.saved_model.folder import (
     OURS,
     Header,
     ModelMetrics,
-    clear,
-    foreign,
+    foreign_names,
     load_config,
     load_metrics,
     load_network,
+    remove_model,
     save_metrics,
     save_model,
 )
 
 
-def combine(
+def make_ensemble(
     sources: Sequence[Path], folder: Path, views: ViewsConfig, *, declared: bool, force: bool
 ) -> EnsembleConfig:
     """Write the ensemble of the models in `sources` into `folder`; the test set is not read.
@@ -54,7 +54,7 @@ def combine(
     )
     metrics = [load_metrics(source) for source in sources]
     if force:
-        clear(folder)
+        remove_model(folder)
     make_folder(folder)
     save_model(folder, _network(networks, config, header), config, header)
     save_metrics(folder, _metrics(metrics))
@@ -62,7 +62,7 @@ def combine(
 
 
 def _network(networks: Sequence[nn.Module], config: EnsembleConfig, header: Header) -> Ensemble:
-    return Ensemble(networks, config.views, -header.mean / header.std)
+    return Ensemble(networks, config.views, header.normalization.black)
 
 
 def _check_place(sources: Sequence[Path], folder: Path, force: bool) -> None:
@@ -73,7 +73,7 @@ def _check_place(sources: Sequence[Path], folder: Path, force: bool) -> None:
     if len(set(places)) < len(places):
         twice = next(place for place in places if places.count(place) > 1)
         raise ConfigError(f"{twice} is named twice; name each member once")
-    if not force and (foreign(folder) or any((folder / name).exists() for name in OURS)):
+    if not force and (foreign_names(folder) or any((folder / name).exists() for name in OURS)):
         raise OutputError(f"{folder} holds something already; give another --out, or --force")
 
 

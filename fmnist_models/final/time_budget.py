@@ -13,7 +13,7 @@ from fmnist_models.compute.precision import Precision, choose_precision
 from fmnist_models.config.files import parse_config, read_config
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset, load_training_data
-from fmnist_models.data.download import find_data
+from fmnist_models.data.idx import DataFiles
 from fmnist_models.errors import ConfigError
 from fmnist_models.files import load_checkpoint
 from fmnist_models.final.seeds import read_seeds
@@ -27,7 +27,7 @@ SAFETY = 0.9
 """Share of the time that is planned for: the rest is for scoring and for a slower hour."""
 
 
-class _Enough(Exception):
+class _MeasurementDone(Exception):
     """Ends a measurement."""
 
 
@@ -60,11 +60,11 @@ def _step_seconds(
         count += 1
         spent = time.perf_counter() - started
         if count >= MEASURED_STEPS or spent >= MEASURED_SECONDS:
-            raise _Enough
+            raise _MeasurementDone
 
     trainer.on_step = tell
     began = started = time.perf_counter()
-    with suppress(_Enough):
+    with suppress(_MeasurementDone):
         trainer.run_epoch()
     _wait(device)
     return (time.perf_counter() - (started if count else began)) / max(1, count)
@@ -75,11 +75,11 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def within(
+def limit_epochs(
     config: TrialConfig,
     folder: Path,
     *,
-    data_dir: Path | None,
+    files: DataFiles,
     device: str,
     minutes: float,
     fresh: bool,
@@ -87,12 +87,12 @@ def within(
 ) -> TrialConfig:
     """`config` with as many epochs as fit into `minutes`; as before where `folder` has a beginning.
 
-    `fresh`: what the folder holds does not count, as it will be overwritten. Raises DataError.
+    `fresh`: what the folder holds does not count, as it will be overwritten.
     """
     begun = None if fresh else _begun(folder)
     if begun and begun.model_copy(update={"epochs": config.epochs}) == config:
         return begun
-    dataset = load_training_data(find_data(data_dir).directory)
+    dataset = load_training_data(files)
     epochs = epochs_within(config, dataset, device, choose_precision(device), minutes)
     if epochs < config.epochs:
         say(f"{epochs} of {config.epochs} epochs fit into {minutes:g} minutes: training so many")

@@ -11,16 +11,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from pydantic import JsonValue
 
 from fmnist_models.compute.memory import give_back_memory, is_out_of_memory
-from fmnist_models.compute.precision import Precision, choose_precision, device_name
+from fmnist_models.compute.precision import choose_precision, device_name
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset, load_training_data
-from fmnist_models.data.download import DataSource, find_data
+from fmnist_models.data.idx import DataFiles
 from fmnist_models.errors import DivergedError, OutOfMemoryError, OutputError
 from fmnist_models.files import leftovers, load_checkpoint, make_folder, save_checkpoint
 from fmnist_models.final.evaluate import evaluate
@@ -34,12 +34,13 @@ from fmnist_models.saved_model.folder import (
     TEACHER,
     Header,
     ModelMetrics,
-    clear,
-    foreign,
+    foreign_names,
     load_metrics,
+    remove_model,
     save_metrics,
     save_model,
 )
+from fmnist_models.training.gradient_step import Loss
 from fmnist_models.training.metrics import EpochMetrics
 from fmnist_models.training.trainer import Trainer
 
@@ -47,33 +48,18 @@ Say = Callable[[str], None]
 Trained = tuple[Trainer, list[EpochMetrics]]
 
 
-class MakeTrainer(Protocol):
-    """Makes what trains: `engine.Trainer`, or one that does something beside."""
-
-    def __call__(
-        self,
-        config: TrialConfig,
-        dataset: Dataset,
-        *,
-        device: str,
-        precision: Precision,
-        micro_batches: int,
-    ) -> Trainer:
-        """As `engine.Trainer`."""
-
-
 @dataclass(frozen=True)
 class Extras:
     """What comes with final training.
 
     watchers: are told of each step and epoch. test: read the test set at the end. report: write
-    card and pictures, too. make_trainer, teacher: for distillation, see distill.py.
+    card and pictures, too. loss, teacher: for distillation, see distill.py.
     """
 
     watchers: Sequence[Watcher] = ()
     test: bool = True
     report: bool = False
-    make_trainer: MakeTrainer = Trainer
+    loss: Loss | None = None
     teacher: dict[str, JsonValue] | None = None
 
 
@@ -81,7 +67,7 @@ def train(
     config: TrialConfig,
     folder: Path,
     *,
-    data_dir: Path | None,
+    files: DataFiles,
     device: str,
     force: bool,
     say: Say,
@@ -95,25 +81,24 @@ def train(
     image at a time is too much.
     """
     extras = extras or Extras()
-    source = find_data(data_dir)
-    finished = _finished(folder, config, source.digest, force)
+    finished = _finished(folder, config, files.digest, force)
     if finished and (finished.test_readings or not extras.test):
         say(f"{folder} holds this configuration's model already: nothing to do")
         return finished
     if not finished:
-        _train_and_save(config, folder, source, device, say, extras)
+        _train_and_save(config, folder, files, device, say, extras)
     if extras.test:
-        evaluate(folder, source.directory, device, report=extras.report)
+        evaluate(folder, files, device, report=extras.report)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return load_metrics(folder)
 
 
 def _train_and_save(
-    config: TrialConfig, folder: Path, source: DataSource, device: str, say: Say, extras: Extras
+    config: TrialConfig, folder: Path, files: DataFiles, device: str, say: Say, extras: Extras
 ) -> None:
     """Train to the end; leave weights, configuration and metrics in the folder."""
     make_folder(folder)
-    dataset = load_training_data(source.directory)
+    dataset = load_training_data(files)
     try:
         trainer, epochs = _train_to_the_end(config, folder, dataset, device, say, extras)
     finally:
@@ -176,8 +161,8 @@ def _train(
     state = load_checkpoint(folder / CHECKPOINT)
     # A run goes on in the number format that it began in, whatever would be chosen now.
     precision = state["precision"] if state else choose_precision(device)
-    trainer = extras.make_trainer(
-        config, dataset, device=device, precision=precision, micro_batches=parts
+    trainer = Trainer(
+        config, dataset, device=device, precision=precision, micro_batches=parts, loss=extras.loss
     )
     epochs = _resume(trainer, state, say)
     say(f"{len(dataset.train):,} images, {config.epochs} epochs, {device}, {precision}")
@@ -191,8 +176,9 @@ def _train(
         for watcher in extras.watchers:
             watcher.end_epoch(metrics)
         say(_line(metrics, config.epochs))
-        if metrics.epoch == first and trainer.graphs and trainer.graphs.failure:
-            say(f"trains without CUDA graphs, which is slower: {trainer.graphs.failure}")
+        graphs = trainer.step.graphs
+        if metrics.epoch == first and graphs and graphs.failure:
+            say(f"trains without CUDA graphs, which is slower: {graphs.failure}")
     return trainer, epochs
 
 
@@ -215,11 +201,11 @@ def _finished(folder: Path, config: TrialConfig, digest: str, force: bool) -> Mo
     for path in leftovers(folder, OURS):
         path.unlink()
     if force:
-        clear(folder)
+        remove_model(folder)
         return None
     if not any(folder.iterdir()):
         return None
-    if foreign(folder) or not _is_of(folder, config, digest):
+    if foreign_names(folder) or not _is_of(folder, config, digest):
         raise OutputError(f"{folder} holds something else; give another --out, or --force")
     # Written after the weights, so that with it the model is whole.
     metrics = load_metrics(folder) if (folder / METRICS).exists() else None

@@ -16,7 +16,7 @@ from fmnist_models.config.training import LrScheduleConfig
 from fmnist_models.data.class_names import class_names, is_fashion_mnist
 from fmnist_models.saved_model.ensemble import CHOSEN, EnsembleConfig
 from fmnist_models.saved_model.folder import AnyConfig, Header, ModelMetrics, TestReading
-from fmnist_models.saved_model.scores import TestDetails, confusions
+from fmnist_models.saved_model.scores import CLASS_COLUMNS, TestDetails, confusions
 from fmnist_models.training.cost import model_cost
 
 Row = tuple[str, str]
@@ -48,10 +48,10 @@ class Facts:
         """The test accuracy with its interval, in words."""
         if self.reading is None:
             return "not scored on the test set yet"
-        low, high = self.reading.interval
+        low, high = (100 * bound for bound in self.reading.interval)
         return (
-            f"{percent(self.reading.accuracy)} test accuracy "
-            f"(95 % interval {percent(low)} to {percent(high)})"
+            f"{100 * self.reading.accuracy:.2f} % test accuracy "
+            f"(95 % interval {low:.2f} % to {high:.2f} %)"
         )
 
     @property
@@ -83,11 +83,6 @@ def facts_of(name: str, config: AnyConfig, header: Header, metrics: ModelMetrics
         readings=len(metrics.test_readings),
         ensemble=config if isinstance(config, EnsembleConfig) else None,
     )
-
-
-def percent(share: float) -> str:
-    """A fraction as per cent with two decimals."""
-    return f"{100 * share:.2f} %"
 
 
 def _what(config: AnyConfig, header: Header) -> str:
@@ -215,20 +210,7 @@ def _how_good(facts: Facts) -> list[str]:
         f"Macro F1 {details.macro_f1:.4f}; cross-entropy {details.cross_entropy:.4f} nats; "
         f"expected calibration error {100 * details.calibration_error:.2f} points "
         f"({len(details.bins)} bins of equal width).",
-        _table(
-            ("class", "precision", "recall", "F1", "false-positive rate", "images"),
-            (
-                (
-                    score.name,
-                    f"{score.precision:.4f}",
-                    f"{score.recall:.4f}",
-                    f"{score.f1:.4f}",
-                    f"{score.false_positive_rate:.4f}",
-                    f"{score.images:,}",
-                )
-                for score in details.classes
-            ),
-        ),
+        _table(CLASS_COLUMNS, (score.cells(",") for score in details.classes)),
     ]
 
 

@@ -19,10 +19,9 @@ from torch import nn
 from fmnist_models.data.class_names import LOOKALIKES, class_names, is_fashion_mnist
 from fmnist_models.data.dataset import Images
 from fmnist_models.files import make_folder, write_atomically
-from fmnist_models.report import charts as figures
-from fmnist_models.report import image_charts as image_figures
+from fmnist_models.report import charts, image_charts
 from fmnist_models.report.charts import DPI, WIDEST, png
-from fmnist_models.report.image_charts import Attributed, Seen
+from fmnist_models.report.image_charts import SaliencyMaps, ScoredImages
 from fmnist_models.report.model_card import Facts, card_text, facts_of
 from fmnist_models.report.saliency import attributions
 from fmnist_models.saved_model.folder import (
@@ -39,7 +38,7 @@ MOST_ATTRIBUTED, MISTAKES_ATTRIBUTED = 10, 4
 
 
 @dataclass(frozen=True, eq=False)
-class Tested:
+class TestOutcome:
     """A reading of the test set: `probabilities` (N, C) that `model` gave for `images`."""
 
     model: nn.Module
@@ -69,7 +68,7 @@ class Picture:
         return "data:image/png;base64," + base64.b64encode(self.content).decode()
 
 
-def write_report(folder: Path, metrics: ModelMetrics, tested: Tested) -> None:
+def write_report(folder: Path, metrics: ModelMetrics, tested: TestOutcome) -> None:
     """Write the card, the pictures and the page into the model folder; raises OutputError."""
     facts = facts_of(folder.resolve().name, load_config(folder), tested.header, metrics)
     pictures = list(_pictures(metrics, tested))
@@ -93,7 +92,7 @@ def _page(facts: Facts, pictures: list[Picture]) -> str:
     return environment.get_template("report.html").render(facts=facts, pictures=pictures)
 
 
-def _pictures(metrics: ModelMetrics, tested: Tested) -> Iterator[Picture]:
+def _pictures(metrics: ModelMetrics, tested: TestOutcome) -> Iterator[Picture]:
     """All pictures that there is something to show in, in the report's order."""
     reading = metrics.test_readings[-1]
     details = reading.details
@@ -101,14 +100,14 @@ def _pictures(metrics: ModelMetrics, tested: Tested) -> Iterator[Picture]:
     header = tested.header
     names = class_names(header.digest, header.classes)
     images, labels = tested.images.images[:, 0].numpy(), tested.images.labels.numpy()
-    seen = Seen(images, labels, tested.probabilities, names)
+    seen = ScoredImages(images, labels, tested.probabilities, names)
     matrix = np.array(details.confusion)
     yield Picture(
         "confusion-matrix",
         "Which classes are taken for which",
         "Each row is a true class. Blue on the diagonal is right; the deeper the orange, the "
         "larger the share of the row that went astray.",
-        png(figures.confusion_matrix(details)),
+        png(charts.confusion_matrix(details)),
     )
     if is_fashion_mnist(header.digest):
         yield Picture(
@@ -116,20 +115,20 @@ def _pictures(metrics: ModelMetrics, tested: Tested) -> Iterator[Picture]:
             "T-shirt, pullover, coat and shirt",
             "These four are where most errors are made. Right: for each pair the image that the "
             "model was surest of; in orange frames it was wrong.",
-            png(image_figures.lookalikes(seen, matrix, LOOKALIKES)),
+            png(image_charts.lookalikes(seen, matrix, LOOKALIKES)),
         )
     yield Picture(
         "worst-mistakes",
         "The worst mistakes",
         "The wrong predictions that the model was surest of, surest first.",
-        png(image_figures.worst_mistakes(seen)),
+        png(image_charts.worst_mistakes(seen)),
     )
     yield Picture(
         "reliability",
         "How far its confidence can be trusted",
         "Where bars end below the dashed line the model is too sure of itself, above it not sure "
         f"enough. {len(details.bins)} bins of equal width (arXiv:1706.04599).",
-        png(figures.reliability(details)),
+        png(charts.reliability(details)),
     )
     yield Picture(
         "saliency",
@@ -137,7 +136,7 @@ def _pictures(metrics: ModelMetrics, tested: Tested) -> Iterator[Picture]:
         "Integrated gradients from a black image (arXiv:1703.01365), computed by captum, for the "
         "surest image of each class and for the surest mistakes (named in orange). With a black "
         "image to start from, black pixels cannot count.",
-        png(image_figures.saliency(seen, _attributed(tested, seen))),
+        png(image_charts.saliency(seen, _attributed(tested, seen))),
     )
     if metrics.epochs:
         yield Picture(
@@ -145,11 +144,11 @@ def _pictures(metrics: ModelMetrics, tested: Tested) -> Iterator[Picture]:
             "How it was trained",
             "Training accuracy is of augmented images, which are harder than plain ones. The test "
             "set was read after the last epoch only.",
-            png(figures.learning_curves(metrics.epochs, (reading.accuracy, reading.interval))),
+            png(charts.learning_curves(metrics.epochs, (reading.accuracy, reading.interval))),
         )
 
 
-def _attributed(tested: Tested, seen: Seen) -> Attributed:
+def _attributed(tested: TestOutcome, seen: ScoredImages) -> SaliencyMaps:
     """Saliency of the surest image of the first classes, and of the surest mistakes."""
     surest = (seen.most_confident(c, c) for c in range(min(len(seen.names), MOST_ATTRIBUTED)))
     indices = [index for index in surest if index is not None]
@@ -158,4 +157,4 @@ def _attributed(tested: Tested, seen: Seen) -> Attributed:
     targets = [int(seen.predicted[index]) for index in indices]
     chosen = tested.images.images[indices]
     maps = attributions(tested.model, tested.header, chosen, targets, device)
-    return Attributed(indices, maps)
+    return SaliencyMaps(indices, maps)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from fmnist_models.augmentation.batch_loader import normalize
 from fmnist_models.saved_model.folder import Header
 
 STEPS = 32
@@ -34,8 +33,8 @@ def attributions(
     # Imported late, as captum brings matplotlib with it.
     from captum.attr import IntegratedGradients
 
-    pixels = normalize(images.to(device), header.mean, header.std)
-    black = normalize(torch.zeros_like(images[:1], device=device), header.mean, header.std)
+    pixels = header.normalization(images.to(device))
+    black = header.normalization(torch.zeros_like(images[:1], device=device))
     method = IntegratedGradients(network.to(device).eval())
     maps: Tensor = method.attribute(
         pixels,

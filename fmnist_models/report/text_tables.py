@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fmnist_models.saved_model.folder import TestReading
 from fmnist_models.saved_model.predictor import Prediction
-from fmnist_models.saved_model.scores import TestDetails
+from fmnist_models.saved_model.scores import CLASS_COLUMNS, TestDetails
 
 RUNNERS_UP = 2
 
@@ -37,7 +37,8 @@ def reading_lines(folder: Path, reading: TestReading, readings: int) -> list[str
     """A reading of the test set in full."""
     lines = [score_line(folder, reading.accuracy, reading.interval)]
     if reading.details is not None:
-        lines += ["", *_class_lines(reading.details), "", *_confusion_lines(reading.details), ""]
+        classes = (score.cells("") for score in reading.details.classes)
+        lines += ["", *columns(CLASS_COLUMNS, classes), "", *_confusion_lines(reading.details), ""]
         lines.append(
             f"Expected calibration error {100 * reading.details.calibration_error:.2f} points "
             f"({len(reading.details.bins)} bins of equal width), cross-entropy "
@@ -45,24 +46,6 @@ def reading_lines(folder: Path, reading: TestReading, readings: int) -> list[str
         )
     times = "once" if readings == 1 else f"{readings} times"
     return [*lines, f"The test set has now been read {times} with this model."]
-
-
-def _class_lines(details: TestDetails) -> list[str]:
-    header = ("class", "precision", "recall", "F1", "false-positive rate", "images")
-    return columns(
-        header,
-        (
-            (
-                score.name,
-                f"{score.precision:.4f}",
-                f"{score.recall:.4f}",
-                f"{score.f1:.4f}",
-                f"{score.false_positive_rate:.4f}",
-                f"{score.images}",
-            )
-            for score in details.classes
-        ),
-    )
 
 
 def _confusion_lines(details: TestDetails) -> list[str]:

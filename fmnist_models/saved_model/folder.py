@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from fmnist_models.config.base import Config, Probability, explain
 from fmnist_models.config.files import parse_config, read_config_text
 from fmnist_models.config.trial import TrialConfig
-from fmnist_models.data.dataset import Dataset
+from fmnist_models.data.dataset import Dataset, Normalization
 from fmnist_models.errors import ConfigError
 from fmnist_models.files import write_atomically
 from fmnist_models.saved_model.ensemble import ENSEMBLE_FORMAT, Ensemble, EnsembleConfig
@@ -92,17 +92,24 @@ class ModelMetrics(Config):
 
 @dataclass(frozen=True)
 class Header:
-    """What a network needs beside its weights: see `data.Dataset` for the fields."""
+    """What a network needs beside its weights: `mean` and `std` are of the training pixels."""
 
     classes: int
     mean: float
     std: float
     digest: str
 
+    @property
+    def normalization(self) -> Normalization:
+        """What brings pixels to where the network expects them."""
+        return Normalization(self.mean, self.std)
+
     @classmethod
     def of(cls, dataset: Dataset) -> Header:
         """The header of a model trained on `dataset`."""
-        return cls(dataset.classes, dataset.mean, dataset.std, dataset.digest)
+        return cls(
+            dataset.classes, dataset.normalization.mean, dataset.normalization.std, dataset.digest
+        )
 
     @classmethod
     def parse(cls, fields: dict[str, str]) -> Header:
@@ -183,7 +190,7 @@ def _build(config: AnyConfig, header: Header) -> nn.Module:
     if isinstance(config, TrialConfig):
         return build_network(config, header.classes)
     members = [build_network(member, header.classes) for member in config.members]
-    return Ensemble(members, config.views, -header.mean / header.std)
+    return Ensemble(members, config.views, header.normalization.black)
 
 
 def _misfit(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> str | None:
@@ -215,14 +222,14 @@ def load_metrics(folder: Path) -> ModelMetrics:
         raise ConfigError(f"{path}: {explain(error)}; train the model again") from None
 
 
-def foreign(folder: Path) -> list[str]:
+def foreign_names(folder: Path) -> list[str]:
     """The names in `folder` that are not ours, sorted; none where there is no folder."""
     if not folder.is_dir():
         return []
     return sorted({path.name for path in folder.iterdir()} - set(OURS))
 
 
-def clear(folder: Path) -> None:
+def remove_model(folder: Path) -> None:
     """Remove what we put into a model folder, and nothing else.
 
     What only has the name of one of our files or folders, somebody's own README.md say, stays.

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fmnist_models.augmentation.batch_loader import normalize
 from fmnist_models.config.base import Config
 from fmnist_models.data.class_names import class_names
 from fmnist_models.data.dataset import load_training_data
@@ -43,10 +42,10 @@ class _Deployed(nn.Module):
 
     def __init__(self, network: nn.Module, header: Header) -> None:
         super().__init__()
-        self.network, self.mean, self.std = network, header.mean, header.std
+        self.network, self.normalization = network, header.normalization
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(normalize(images, self.mean, self.std))
+        logits: Tensor = self.network(self.normalization(images))
         return logits.float().softmax(1)
 
 
@@ -88,7 +87,7 @@ def _real_images(folder: Path, header: Header, data_dir: Path | None) -> Tensor:
             f"the model in {folder} was trained on another data set than {source.directory} holds, "
             "and is checked on its images; give its --data-dir"
         )
-    return load_training_data(source.directory).train.images[:CHECKED_IMAGES]
+    return load_training_data(source).train.images[:CHECKED_IMAGES]
 
 
 def _export(deployed: nn.Module, images: Tensor, names: tuple[str, ...]) -> bytes:

@@ -21,7 +21,6 @@ from fmnist_models.data.idx import IMAGE_SIDE
 from fmnist_models.errors import ConfigError
 
 Invert = Literal["auto", "yes", "no"]
-INVERT: tuple[Invert, ...] = ("auto", "yes", "no")
 """Whether light and dark are exchanged: as the corners tell, always, or never."""
 NEARLY_BACKGROUND = 0.05 * 255
 """Margins that differ from the background by no more are trimmed; the paper's 5 %."""

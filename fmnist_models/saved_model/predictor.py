@@ -53,7 +53,7 @@ class Model:
     def probabilities(self, images: Tensor) -> NDArray[np.float32]:
         """images: (N, 1, 28, 28) uint8, light on black -> probabilities (N, classes)."""
         batch = Images(images, torch.zeros(len(images), dtype=torch.int64)).to(self.device)
-        logits = predict(self.network, batch, self.header.mean, self.header.std, "fp32")
+        logits = predict(self.network, batch, self.header.normalization, "fp32")
         result: NDArray[np.float32] = logits.softmax(1).cpu().numpy()
         return result
 

@@ -17,6 +17,8 @@ from fmnist_models.config.base import Config, Probability
 BINS = 15
 """Bins of equal width for the calibration error, as in arXiv:1706.04599."""
 
+CLASS_COLUMNS = ("class", "precision", "recall", "F1", "false-positive rate", "images")
+
 Floats = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]
 Count = Annotated[int, Field(ge=0)]
@@ -35,6 +37,11 @@ class ClassScore(Config):
     recall: Probability
     f1: Probability
     false_positive_rate: Probability
+
+    def cells(self, images: str) -> tuple[str, ...]:
+        """A row of a table under `CLASS_COLUMNS`; `images` is the format of their number."""
+        ratios = (self.precision, self.recall, self.f1, self.false_positive_rate)
+        return (self.name, *(f"{ratio:.4f}" for ratio in ratios), format(self.images, images))
 
 
 class ConfidenceBin(Config):

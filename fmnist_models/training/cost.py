@@ -31,10 +31,10 @@ from fmnist_models.training.trainer import Trainer
 
 PROBE_STEPS, GPU_PROBE_STEPS = 3, 30
 PROBE_BYTES_PER_PARAMETER = 12
-"""What a probe surely holds of each on a GPU: the weight, its gradient and its momentum."""
+"""A GPU holds at least so many: the weight, its gradient and its momentum, in float32."""
 PASSES: dict[type[nn.Module], int] = {nn.SiLU: 2, nn.GELU: 2, nn.Mish: 7, PartialConv2d: 3}
 PADDED_PASSES = 3
-"""Passes over memory that some modules take, in those of a ReLU; measured: benchmarks/LOG.md."""
+"""Passes over memory, where a ReLU takes one; measured: benchmarks/LOG.md."""
 SAME_SHAPE = (nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.GELU, nn.Mish)
 """Modules whose output has their input's shape: passed by while counting, which halves its time."""
 VALIDATION_SHARE = 1 / 3
@@ -43,8 +43,11 @@ VALIDATION_SHARE = 1 / 3
 
 @dataclass(frozen=True)
 class ModelCost:
-    """Of one image's forward pass: multiply-accumulates, values written, passes over such values
-    in those of a ReLU; and all parameters."""
+    """What one image's forward pass takes.
+
+    macs: multiply-accumulates. activations: values written. passes: passes over these values, where
+    that of a ReLU counts as one. parameters: of the whole network.
+    """
 
     macs: int
     activations: int
@@ -122,8 +125,8 @@ class CostModel:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What training took: seconds an image, and on a GPU the most memory, in bytes; else 0."""
+class ProbeResult:
+    """What a probe took: seconds an image, and the most memory on a GPU (on a CPU 0)."""
 
     image_seconds: float
     peak_memory_bytes: int
@@ -136,16 +139,16 @@ def calibrate(
 
     A probe for which memory does not suffice is left out, but not the last that is left.
     """
-    found: list[tuple[TrialConfig, Measured]] = []
+    found: list[tuple[TrialConfig, ProbeResult]] = []
     for probe in probes:
         try:
-            found.append((probe, measure(probe, dataset, device=device, precision=precision)))
+            found.append((probe, measure_probe(probe, dataset, device=device, precision=precision)))
         except Exception as error:
             if not (found and is_out_of_memory(error)):
                 raise
     give_back_memory(device)  # this process lives on, beside those that train
     costs = [model_cost(probe.model) for probe, _ in found]
-    times = fit([(c.macs, c.passes) for c in costs], [m.image_seconds for _, m in found])
+    times = fit_times([(c.macs, c.passes) for c in costs], [m.image_seconds for _, m in found])
     peaks = [(model_cost(p.model), p.batch_size, m.peak_memory_bytes) for p, m in found]
     return replace(times, bytes_per_activation=fit_memory(peaks))
 
@@ -161,10 +164,11 @@ def fit_memory(peaks: Sequence[tuple[ModelCost, int, int]]) -> float:
     )
 
 
-def fit(counts: Sequence[tuple[int, int]], seconds: Sequence[float]) -> CostModel:
-    """Least squares of the relative error with no negative part; counts are (macs, passes).
+def fit_times(counts: Sequence[tuple[int, int]], seconds: Sequence[float]) -> CostModel:
+    """The cost model with the least squared relative error; counts are (macs, passes).
 
-    Three coefficients: every set of those that are not zero is tried, small sets first.
+    None of the three coefficients may be negative. Each choice of those that are not zero is solved
+    by plain least squares: there are seven, so no solver is needed.
     """
     features = np.array([(macs, passes, 1.0) for macs, passes in counts])
     rows = features / np.asarray(seconds, dtype=float)[:, None]
@@ -177,18 +181,14 @@ def fit(counts: Sequence[tuple[int, int]], seconds: Sequence[float]) -> CostMode
             )[0]
             if (solution >= 0).all():
                 solutions.append(solution)
+    # The first of equals, which is the one with the fewest coefficients.
     best = min(solutions, key=lambda c: float(((rows @ c - 1.0) ** 2).sum()))
     return CostModel(*(float(coefficient) for coefficient in best))
 
 
-def measure_image_seconds(
+def measure_probe(
     probe: TrialConfig, dataset: Dataset, *, device: str, precision: Precision
-) -> float:
-    """Seconds a training image takes, see `measure`."""
-    return measure(probe, dataset, device=device, precision=precision).image_seconds
-
-
-def measure(probe: TrialConfig, dataset: Dataset, *, device: str, precision: Precision) -> Measured:
+) -> ProbeResult:
     """Time and memory of the fastest of a few short epochs of a few steps of `probe`."""
     on_cpu = device == "cpu"
     steps = (PROBE_STEPS if on_cpu else GPU_PROBE_STEPS) * probe.batch_size
@@ -213,4 +213,4 @@ def measure(probe: TrialConfig, dataset: Dataset, *, device: str, precision: Pre
         if on_cpu and time.perf_counter() - start > 2:
             break  # on a GPU the first one may have taken that to set things up
     peak = 0 if on_cpu else max(e.peak_memory_bytes for e in epochs) - before
-    return Measured(1 / max(e.images_per_second for e in epochs), peak)
+    return ProbeResult(1 / max(e.images_per_second for e in epochs), peak)

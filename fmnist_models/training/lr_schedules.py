@@ -46,7 +46,7 @@ def out_of_patience(accuracies: Sequence[float | None], patience: int) -> bool:
     """Whether the last `patience` epochs brought no better validation accuracy than before them.
 
     `accuracies` are those of all epochs so far, None where nothing was validated. Patience 0 has
-    no end. Whoever keeps the accuracies can ask: the engine, or a search with its database.
+    no end. Whoever keeps the accuracies can ask: a trainer, or a search with its database.
     """
     values = [a for a in accuracies if a is not None]
     if not patience or len(values) <= patience:

@@ -1,11 +1,12 @@
 """Optimizers by configuration: torch's own, Schedule-Free's package, Lion and a mixed Muon here.
 
-All take their learning rate from `param_groups`, where the engine sets it before each step.
+All take their learning rate from `param_groups`, where the trainer sets it before each step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain
 from typing import Any, Protocol
 
@@ -13,16 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from fmnist_models.config.optimizers import (
-    AdadeltaConfig,
-    AdagradConfig,
-    AdamaxConfig,
-    AdamConfig,
-    AdamWConfig,
-    LionConfig,
     MuonConfig,
-    NAdamConfig,
     OptimizerConfig,
-    RmspropConfig,
     ScheduleFreeConfig,
     SgdConfig,
 )
@@ -32,11 +25,11 @@ Group = dict[str, Any]
 
 
 class Optimizer(Protocol):
-    """What the engine asks of an optimizer; each of torch's has it."""
+    """What a trainer asks of an optimizer; each of torch's has it."""
 
     @property
     def param_groups(self) -> list[Group]:
-        """Parameters with their settings, of which the engine sets `lr`."""
+        """Parameters with their settings, of which the trainer sets `lr`."""
 
     def step(self) -> object:
         """Update the parameters by their gradients."""
@@ -64,50 +57,15 @@ def build_optimizer(
     if isinstance(config, MuonConfig):
         return Muon(model, config, decay_vectors)
     groups = _decay_groups(model.parameters(), config.weight_decay, decay_vectors)
-    match config:
-        case ScheduleFreeConfig():
-            return _schedule_free(groups, config)
-        case LionConfig():
-            return Lion(groups, config.lr, (config.beta1, config.beta2))
-        case _:
-            return _torch_optimizer(groups, config)
-
-
-def _torch_optimizer(
-    groups: list[Group],
-    config: SgdConfig
-    | AdamConfig
-    | AdamWConfig
-    | NAdamConfig
-    | AdamaxConfig
-    | RmspropConfig
-    | AdagradConfig
-    | AdadeltaConfig,
-) -> torch.optim.Optimizer:
-    lr, optim = config.lr, torch.optim
-    match config:
-        case SgdConfig(momentum=momentum):
-            nesterov = config.nesterov and momentum > 0
-            return optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
-        case RmspropConfig():
-            alpha, momentum = config.alpha, config.momentum
-            return optim.RMSprop(groups, lr=lr, alpha=alpha, momentum=momentum, foreach=True)
-        case AdagradConfig():
-            return optim.Adagrad(groups, lr=lr, foreach=True)
-        case AdadeltaConfig():
-            return optim.Adadelta(groups, lr=lr, rho=config.rho, foreach=True)
-    betas = (config.beta1, config.beta2)
-    match config:
-        case AdamConfig():
-            return optim.Adam(groups, lr=lr, betas=betas, amsgrad=config.amsgrad, fused=True)
-        case AdamWConfig():
-            return optim.AdamW(groups, lr=lr, betas=betas, fused=True)
-        case NAdamConfig():
-            return optim.NAdam(
-                groups, lr=lr, betas=betas, decoupled_weight_decay=True, foreach=True
-            )
-        case AdamaxConfig():
-            return optim.Adamax(groups, lr=lr, betas=betas, foreach=True)
+    # A configuration calls its settings as torch does, but for the pair of betas.
+    settings = config.model_dump(exclude={"kind", "weight_decay"})
+    if "beta1" in settings:
+        settings["betas"] = settings.pop("beta1"), settings.pop("beta2")
+    if isinstance(config, ScheduleFreeConfig):
+        return _schedule_free(groups, settings)
+    if isinstance(config, SgdConfig):
+        settings["nesterov"] = config.nesterov and config.momentum > 0  # torch refuses it without
+    return _OPTIMIZERS[config.kind](groups, **settings)
 
 
 def _decay_groups(
@@ -123,8 +81,8 @@ def _decay_groups(
     ]
 
 
-def _schedule_free(groups: list[Group], config: ScheduleFreeConfig) -> Optimizer:
-    """Its parameters are left in training mode; see `averaging.ScheduleFreeWeights`."""
+def _schedule_free(groups: list[Group], settings: dict[str, Any]) -> Optimizer:
+    """Its parameters are left in training mode; see `weight_averages.ScheduleFreeWeights`."""
     try:
         from schedulefree import AdamWScheduleFree
     except ImportError:
@@ -132,8 +90,7 @@ def _schedule_free(groups: list[Group], config: ScheduleFreeConfig) -> Optimizer
             "optimizer schedulefree needs the package schedulefree, which is missing; "
             "run: pip install schedulefree"
         ) from None
-    betas = (config.beta1, config.beta2)
-    optimizer: Any = AdamWScheduleFree(groups, lr=config.lr, betas=betas)
+    optimizer: Any = AdamWScheduleFree(groups, **settings)
     optimizer.train()
     made: Optimizer = optimizer
     return made
@@ -165,6 +122,20 @@ class Lion(torch.optim.Optimizer):
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(parameters, signs, alpha=-group["lr"])
         torch._foreach_lerp_(momenta, gradients, 1 - beta2)
+
+
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": partial(torch.optim.SGD, fused=True),
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "nadam": partial(torch.optim.NAdam, decoupled_weight_decay=True, foreach=True),
+    "adamax": partial(torch.optim.Adamax, foreach=True),
+    "rmsprop": partial(torch.optim.RMSprop, foreach=True),
+    "adagrad": partial(torch.optim.Adagrad, foreach=True),
+    "adadelta": partial(torch.optim.Adadelta, foreach=True),
+    "lion": Lion,
+}
+"""By kind, in the fastest form that torch has of each: fused, else one call for all parameters."""
 
 
 class Muon:

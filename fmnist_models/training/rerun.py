@@ -37,7 +37,7 @@ def rerun(config: TrialConfig, dataset: Dataset, *, device: str, precision: Prec
     trainer = Trainer(config, dataset, device=device, precision=precision)
     for _ in trainer.epochs():
         pass
-    images = trainer.validation
-    logits = predict(trainer.averaged_model, images, dataset.mean, dataset.std, precision)
+    images = trainer.dataset.validation
+    logits = predict(trainer.averaged_model, images, dataset.normalization, precision)
     correct = (logits.argmax(1) == images.labels).cpu().numpy()
     return Rerun(correct, time.perf_counter() - start)

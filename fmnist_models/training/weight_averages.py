@@ -7,18 +7,22 @@ average           the network to score and to keep
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from fmnist_models.config.optimizers import ScheduleFreeConfig
+from fmnist_models.config.trial import TrialConfig
+
 Refresh = Callable[[nn.Module], None]
 """Estimates the statistics of a network's batch norms anew, on training images."""
 
 
 class Average(Protocol):
-    """What the engine asks of an average; `average` is the network to score and to keep."""
+    """What a trainer asks of an average; `average` is the network to score and to keep."""
 
     average: nn.Module
 
@@ -27,6 +31,23 @@ class Average(Protocol):
 
     def end_epoch(self, epoch: int) -> None:
         """Make `average` ready to be scored after epoch number `epoch`, counted from 1."""
+
+
+def make_average(
+    config: TrialConfig,
+    model: nn.Module,
+    average: nn.Module,
+    optimizer: Any,
+    refresh: Refresh,
+) -> Average:
+    """What `config` asks for, kept in `average`; with an EMA decay of 0 the model itself."""
+    if isinstance(config.optimizer, ScheduleFreeConfig):
+        return ScheduleFreeWeights(model, average, optimizer, refresh)
+    if config.regularization.swa_fraction:
+        averaged = math.ceil(config.epochs * config.regularization.swa_fraction)
+        first = config.epochs - averaged + 1
+        return StochasticWeightAverage(model, average, first, refresh)
+    return WeightAverage(model, average, config.regularization.ema_decay)
 
 
 class WeightAverage:
@@ -60,7 +81,7 @@ class StochasticWeightAverage:
     Until the averaging begins, after epoch `first` - 1, it is a copy of the model. From then on
     each epoch's end is taken in, and `refresh` estimates the statistics of batch norms at the mean:
     at each epoch and not the last alone, so that a search ranks by what would be kept. That costs
-    the forward pass of `engine.REFRESH_IMAGES` images an epoch.
+    the forward pass of `evaluator.REFRESH_IMAGES` images an epoch.
     """
 
     def __init__(self, model: nn.Module, average: nn.Module, first: int, refresh: Refresh) -> None:

@@ -175,7 +175,7 @@ def _search_data(store: StudyStore, data_dir: Path | None) -> Dataset:
             f"holds (digest {str(wanted)[:12]} against {source.digest[:12]}); give its --data-dir"
         )
     samples = identity.get("train_samples")
-    return load_search_data(source.directory, samples if isinstance(samples, int) else None)
+    return load_search_data(source, samples if isinstance(samples, int) else None)
 
 
 def _rescore(

@@ -11,6 +11,7 @@ from fmnist_models.compute.memory import is_out_of_memory, keep_under
 from fmnist_models.compute.precision import Precision, set_threads
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset, load_search_data
+from fmnist_models.data.idx import read_data_files
 from fmnist_models.errors import OutputError, message_of
 from fmnist_models.training.metrics import EpochMetrics
 from fmnist_models.training.trainer import Trainer
@@ -73,7 +74,7 @@ class TrialRun:
             return Resumed(epochs=self._epochs, note=self._untold_notes())
         metrics = self._trainer.run_epoch()
         self._epochs.append(metrics)
-        graphs = self._trainer.graphs
+        graphs = self._trainer.step.graphs
         if graphs and graphs.failure:
             self._note("graphs", f"it trains without CUDA graphs: {graphs.failure}")
         self._save()
@@ -106,7 +107,7 @@ class TrialRun:
 @lru_cache(maxsize=1)
 def _load(data_dir: str, train_samples: int | None) -> Dataset:
     """The data set, once a process."""
-    return load_search_data(Path(data_dir), train_samples)
+    return load_search_data(read_data_files(Path(data_dir)), train_samples)
 
 
 def mark_of(config: TrialConfig, dataset: Dataset) -> str:

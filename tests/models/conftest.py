@@ -28,7 +28,7 @@ MakeConfig = Callable[..., TrialConfig]
 @pytest.fixture(scope="session")
 def data() -> Dataset:
     """3,000 real training images with their own mean and deviation, 1,000 to validate."""
-    dataset = load_search_data(find_data().directory, train_samples=3_000)
+    dataset = load_search_data(find_data(), train_samples=3_000)
     return replace(dataset, validation=dataset.validation.subset(torch.arange(1_000)))
 
 
@@ -66,7 +66,7 @@ def everything_on() -> MakeConfig:
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """640 real training images and 100 real test images as a data set of their own."""
     folder = tmp_path_factory.mktemp("idx")
-    real = find_data().directory
+    real = find_data()
     parts = {"train": (load_training_data(real).train, 640), "t10k": (load_test_data(real), 100)}
     for name, (images, count) in parts.items():
         write_idx(folder / f"{name}-images-idx3-ubyte", images.images[:count, 0].numpy())

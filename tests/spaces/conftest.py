@@ -24,5 +24,5 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def few() -> Dataset:
     """512 real training images, 100 to validate."""
-    data = load_search_data(find_data().directory, train_samples=512)
+    data = load_search_data(find_data(), train_samples=512)
     return replace(data, validation=data.validation.subset(torch.arange(100)))

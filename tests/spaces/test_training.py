@@ -14,7 +14,7 @@ from fmnist_models.config.training import AugmentationConfig, RegularizationConf
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.quick import QuickConfig
 from spaces import SpaceContext
-from spaces.points import completed
+from spaces.points import fill_in_defaults
 from spaces.training import CLASSICAL, CORE_OPTIMIZERS, EVERY_OPTIMIZER, suggest_training
 
 MODEL = QuickConfig(width=4, depth=1)
@@ -73,7 +73,7 @@ def test_sam_is_sampled_only_where_two_passes_are_affordable() -> None:
 
 def test_a_point_is_completed_by_what_is_off() -> None:
     point = {"a.b.optimizer": "sgd", "a.b.mixing": "cutmix", "a.b.ema_decay": 0.0}
-    assert completed(point) == {
+    assert fill_in_defaults(point) == {
         **point,
         "a.b.policy": "none",
         "a.b.clip_norm": 0.0,
@@ -84,5 +84,5 @@ def test_a_point_is_completed_by_what_is_off() -> None:
         "a.b.sgd.nesterov": True,
         "a.b.swa_fraction": 0.0,
     }
-    assert completed({"c.optimizer": "adam"})["c.adam.amsgrad"] is False
-    assert completed({"c.width": 3}) == {"c.width": 3}
+    assert fill_in_defaults({"c.optimizer": "adam"})["c.adam.amsgrad"] is False
+    assert fill_in_defaults({"c.width": 3}) == {"c.width": 3}

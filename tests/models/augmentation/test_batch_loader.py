@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from fmnist_models.augmentation import batch_loader as augment
-from fmnist_models.augmentation.batch_loader import SIDE, BatchLoader, normalize
+from fmnist_models.augmentation.batch_loader import SIDE, BatchLoader
 from fmnist_models.compute import optional_kernels as compiled
 from fmnist_models.config.training import AugmentationConfig
 from fmnist_models.data.dataset import Dataset, Images
@@ -24,7 +24,8 @@ Load = Callable[[Tensor], Tensor]
 
 def loader(data: Dataset, seed: int = 1, **config: Any) -> BatchLoader:
     generator = torch.Generator().manual_seed(seed)
-    return BatchLoader(data.train.images, data, AugmentationConfig(**config), generator)
+    augmentation = AugmentationConfig(**config)
+    return BatchLoader(data.train.images, data.normalization, augmentation, generator)
 
 
 def hidden(**config: Any) -> Tensor:
@@ -32,9 +33,9 @@ def hidden(**config: Any) -> Tensor:
     white = torch.full((1, 1, SIDE, SIDE), 255, dtype=torch.uint8)
     generator = torch.Generator().manual_seed(2)
     data = custom(white)
-    load = BatchLoader(white, data, AugmentationConfig(**config), generator)
+    load = BatchLoader(white, data.normalization, AugmentationConfig(**config), generator)
     batch = load(torch.zeros(MANY, dtype=torch.int64))[:, 0]
-    shown = normalize(white, data.mean, data.std)[0, 0, 0, 0]
+    shown = data.normalization(white)[0, 0, 0, 0]
     assert ((batch == 0) | (batch == shown)).all()
     return batch == 0
 
@@ -63,7 +64,7 @@ def five_deviations(share: float) -> float:
 
 
 def test_normalised_training_images_have_mean_0_and_deviation_1(data: Dataset) -> None:
-    images = normalize(data.train.images, data.mean, data.std)
+    images = data.normalization(data.train.images)
     assert (images.shape, images.dtype) == ((3_000, 1, 28, 28), torch.float32)
     assert images.double().mean().item() == pytest.approx(0, abs=1e-5)
     assert images.double().std().item() == pytest.approx(1, abs=1e-5)
@@ -72,13 +73,13 @@ def test_normalised_training_images_have_mean_0_and_deviation_1(data: Dataset) -
 def test_with_everything_off_a_batch_is_the_normalised_images(few: Dataset) -> None:
     index = torch.tensor([5, 3, 3, 511])
     batch = loader(few)(index)
-    assert torch.equal(batch, normalize(few.train.images[index], few.mean, few.std))
+    assert torch.equal(batch, few.normalization(few.train.images[index]))
     assert batch.is_contiguous()
 
 
 def test_flip_mirrors_one_half_exactly(few: Dataset) -> None:
     index = torch.arange(MANY) % 512
-    plain = normalize(few.train.images[index], few.mean, few.std)
+    plain = few.normalization(few.train.images[index])
     batch = loader(few, flip=True)(index)
     same = (batch == plain).flatten(1).all(1)
     mirrored = (batch == plain.flip(3)).flatten(1).all(1)
@@ -102,7 +103,7 @@ def test_shift_is_one_crop_of_the_padded_image_and_every_crop_comes(
         for x in range(2 * shift + 1)
     ]
     crops += [crop.flip(3) for crop in crops] if flip else []
-    candidates = normalize(torch.cat(crops), few.mean, few.std)
+    candidates = few.normalization(torch.cat(crops))
     matches = torch.cdist(batch.flatten(1).double(), candidates.flatten(1).double()) < 1e-4
     assert (matches.sum(1) == 1).all()
     found = matches.double().mean(0)

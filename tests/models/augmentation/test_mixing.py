@@ -132,10 +132,10 @@ def test_the_loss_weighs_the_labels_and_the_largest_is_to_be_hit(
     other = labels.flip(0)
     share = torch.tensor([0.6, 0.7, 0.8, 0.9] * 2)
     targets = share[:, None] * one_hot(labels, 10) + (1 - share[:, None]) * one_hot(other, 10)
-    loss, logits = run._forward(images, targets)
+    loss, logits = run.step.forward(images, targets)
     own, foreign = (
         cross_entropy(logits, wanted, label_smoothing=0.1, reduction="none")
         for wanted in (labels, other)
     )
     assert loss.item() == pytest.approx((share * own + (1 - share) * foreign).mean().item())
-    assert run._step(images, targets)[1] == (logits.argmax(1) == labels).sum()
+    assert run.step(images, targets)[1] == (logits.argmax(1) == labels).sum()

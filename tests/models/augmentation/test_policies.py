@@ -11,8 +11,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from fmnist_models.augmentation.batch_loader import BatchLoader, normalize
-from fmnist_models.augmentation.policies import OPERATIONS, Policy, apply
+from fmnist_models.augmentation.batch_loader import BatchLoader
+from fmnist_models.augmentation.policies import OPERATIONS, Policy, apply_operations
 from fmnist_models.config.training import AugmentationConfig
 from fmnist_models.data.dataset import Dataset
 
@@ -27,7 +27,7 @@ def images_of(few: Dataset, count: int = 16) -> Tensor:
 def changed(images: Tensor, name: str, strength: float) -> Tensor:
     draws = (len(images), 1)
     operation = torch.full(draws, OPERATIONS.index(name))
-    return apply(images, operation, torch.full(draws, strength))
+    return apply_operations(images, operation, torch.full(draws, strength))
 
 
 def by_pillow(images: Tensor, name: str, strength: float) -> Tensor:
@@ -119,14 +119,16 @@ def test_operations_of_an_image_follow_each_other(few: Dataset) -> None:
     images = images_of(few, 2)
     share = 2 / (0.3 * 28)
     x, y, none = (OPERATIONS.index(n) for n in ("translate_x", "translate_y", "identity"))
-    moved = apply(images, torch.tensor([[x, y], [none, none]]), torch.full((2, 2), -share))
+    moved = apply_operations(
+        images, torch.tensor([[x, y], [none, none]]), torch.full((2, 2), -share)
+    )
     torch.testing.assert_close(moved[0, :, 2:, 2:], images[0, :, :-2, :-2], rtol=0, atol=0.05)
     torch.testing.assert_close(moved[1], images[1], rtol=0, atol=1e-2)
 
 
 def loader(few: Dataset, seed: int, **config: Any) -> BatchLoader:
     generator = torch.Generator().manual_seed(seed)
-    return BatchLoader(few.train.images, few, AugmentationConfig(**config), generator)
+    return BatchLoader(few.train.images, few.normalization, AugmentationConfig(**config), generator)
 
 
 @pytest.mark.parametrize("policy", KINDS)
@@ -137,8 +139,8 @@ def test_every_image_has_its_own_draw_repeated_by_the_seed(few: Dataset, policy:
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert len({image.sum().item() for image in first}) > 20
-    plain = normalize(few.train.images[9:10], few.mean, few.std)
-    low, high = plain.min().item(), (255 - 255 * few.mean) / (255 * few.std)
+    plain = few.normalization(few.train.images[9:10])
+    low, high = plain.min().item(), few.normalization(torch.tensor(255)).item()
     assert first.min() >= low - 1e-4
     assert first.max() <= high + 1e-4
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from fmnist_models.compute.cuda_graphs import GraphedPasses
 from fmnist_models.config.base import ModelConfig
 from fmnist_models.config.optimizers import AdamWConfig, MuonConfig, ScheduleFreeConfig
 from fmnist_models.config.registry import get_family
@@ -50,6 +51,11 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     },
     "weighted padding": {"model": WrnConfig(depth=10, width=1, padding="weighted")},
 }
+
+
+def count_recorded(graphs: GraphedPasses) -> int:
+    """How many passes are recorded by now."""
+    return sum(found is not None for found in graphs.passes.values())
 
 
 def with_dropout(name: str) -> ModelConfig:

@@ -20,7 +20,7 @@ from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.training.trainer import Trainer
-from tests.models.compute.recorded import INGREDIENTS, with_dropout
+from tests.models.compute.recorded import INGREDIENTS, count_recorded, with_dropout
 from tests.models.unbroken import figures
 
 MakeConfig = Callable[..., TrialConfig]
@@ -44,8 +44,8 @@ def trainer(config: TrialConfig, dataset: Dataset, graphs: bool | None, **more: 
 def assert_same_run(plain: Trainer, recorded: Trainer, passes: int) -> None:
     for one, other in zip(plain.epochs(), recorded.epochs(), strict=True):
         assert figures(other) == figures(one)
-    assert recorded.graphs and recorded.graphs.failure == ""
-    assert recorded.graphs.recorded == passes
+    assert recorded.step.graphs and recorded.step.graphs.failure == ""
+    assert count_recorded(recorded.step.graphs) == passes
     for a, b in ((plain.model, recorded.model), (plain.averaged_model, recorded.averaged_model)):
         pairs = zip(a.state_dict().items(), b.state_dict().values(), strict=True)
         assert [name for (name, ours), theirs in pairs if not torch.equal(ours, theirs)] == []
@@ -89,11 +89,11 @@ def test_a_pass_that_cannot_be_recorded_goes_on_as_it_is(
 
     config = everything_on(epochs=2)
     plain, refused = (trainer(config, fewer, on) for on in (False, True))
-    refused.graphs = GraphedPasses(refused.model, "cpu", always=True, record=refuse)
+    refused.step.graphs = GraphedPasses(refused.model, "cpu", always=True, record=refuse)
     reason = "operation not permitted when stream is capturing"
     for one, other in zip(plain.epochs(), refused.epochs(), strict=True):
         assert figures(other) == figures(one)
-    assert (refused.graphs.recorded, refused.graphs.failure) == (0, reason)
+    assert (count_recorded(refused.step.graphs), refused.step.graphs.failure) == (0, reason)
 
 
 def test_a_batch_of_another_shape_is_not_replayed(
@@ -103,9 +103,9 @@ def test_a_batch_of_another_shape_is_not_replayed(
     images, labels = runs[0]._batch(torch.arange(100))
     for count in (100, 60, 100):
         torch.manual_seed(3)
-        loss, hits = runs[0]._step(images[:count], labels[:count])
+        loss, hits = runs[0].step(images[:count], labels[:count])
         torch.manual_seed(3)
-        assert [t.item() for t in runs[1]._step(images[:count], labels[:count])] == [
+        assert [t.item() for t in runs[1].step(images[:count], labels[:count])] == [
             loss.item(),
             hits.item(),
         ]
@@ -114,8 +114,8 @@ def test_a_batch_of_another_shape_is_not_replayed(
 def test_on_a_cpu_and_in_parts_there_are_none_by_default(
     fewer: Dataset, everything_on: MakeConfig
 ) -> None:
-    assert trainer(everything_on(), fewer, None).graphs is None
-    assert trainer(everything_on(), fewer, True, micro_batches=2).graphs is None
+    assert trainer(everything_on(), fewer, None).step.graphs is None
+    assert trainer(everything_on(), fewer, True, micro_batches=2).step.graphs is None
 
 
 def test_nothing_is_left_of_a_trial_pass(fewer: Dataset, everything_on: MakeConfig) -> None:
@@ -128,7 +128,7 @@ def test_nothing_is_left_of_a_trial_pass(fewer: Dataset, everything_on: MakeConf
     torch.manual_seed(1)
     with untouched(run.model, "cpu"):
         run.model.train()
-        run._backward(*run._batch(torch.arange(50)))
+        run.step.backward(*run._batch(torch.arange(50)))
         moved = [n for n, v in run.model.state_dict().items() if not torch.equal(v, before[n])]
         assert moved and all("running" in name or "tracked" in name for name in moved)
     assert torch.equal(torch.rand(3), expected)

@@ -65,7 +65,7 @@ def test_it_trains_on_what_data_there_is(data_dir: str | None, tmp_path: Path) -
     assert stand.origin == ("random" if data_dir else "real")
     trainer = stand.trainer("quick-2-32", LARGE_BATCH)
     assert trainer.steps_per_epoch == 2
-    assert len(trainer.validation) == 0
+    assert len(trainer.dataset.validation) == 0
     assert set(NETWORKS) == {network for kind, network in PLAN if kind == "peak"}
 
 

@@ -22,7 +22,7 @@ from fmnist_models.families.quick import QuickConfig
 from fmnist_models.families.wrn import WrnConfig
 from fmnist_models.training.metrics import EpochMetrics
 from fmnist_models.training.trainer import Trainer
-from tests.models.compute.recorded import INGREDIENTS, waits_in_epochs, with_dropout
+from tests.models.compute.recorded import INGREDIENTS, count_recorded, waits_in_epochs, with_dropout
 
 MakeConfig = Callable[..., TrialConfig]
 pytestmark = pytest.mark.skipif(
@@ -39,9 +39,9 @@ def trainer(
 
 
 def assert_recorded(run: Trainer) -> None:
-    assert run.graphs is not None
-    assert run.graphs.failure == ""
-    assert run.graphs.recorded == (2 if run.config.regularization.sam_rho else 1)
+    assert run.step.graphs is not None
+    assert run.step.graphs.failure == ""
+    assert count_recorded(run.step.graphs) == (2 if run.config.regularization.sam_rho else 1)
 
 
 def assert_near(ours: EpochMetrics, theirs: EpochMetrics) -> None:
@@ -75,7 +75,7 @@ def gradients(run: Trainer, images: Tensor, labels: Tensor) -> list[Tensor]:
     run.model.train()
     run.optimizer.zero_grad()
     torch.manual_seed(5)
-    run._add_gradients(images, labels)
+    run.step.add_gradients(images, labels, "plain")
     return [p.grad.clone() for p in run.model.parameters() if p.grad is not None]
 
 
@@ -177,8 +177,8 @@ def test_a_network_that_cannot_be_recorded_trains_as_it_is(
     make_wait(waiting.model)
     for one, other in zip(plain.epochs(), waiting.epochs(), strict=True):
         assert_near(other, one)
-    assert waiting.graphs and waiting.graphs.recorded == 0
-    assert "captur" in waiting.graphs.failure
+    assert waiting.step.graphs and count_recorded(waiting.step.graphs) == 0
+    assert "captur" in waiting.step.graphs.failure
     again = trainer(config, few, True)  # the process is none the worse for it
     assert_near(again.run_epoch(), trainer(config, few, False).run_epoch())
     assert_recorded(again)
@@ -192,5 +192,8 @@ def test_small_networks_are_recorded_by_default_and_large_ones_are_not(
     large = trainer(everything_on(model=wide, batch_size=1024, epochs=1), data, None, "bf16")
     for run in (small, large):
         run.run_epoch()
-    assert small.graphs and small.graphs.recorded == 1
-    assert large.graphs and (large.graphs.recorded, large.graphs.failure) == (0, "")
+    assert small.step.graphs and count_recorded(small.step.graphs) == 1
+    assert large.step.graphs and (count_recorded(large.step.graphs), large.step.graphs.failure) == (
+        0,
+        "",
+    )

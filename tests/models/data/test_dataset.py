@@ -25,7 +25,15 @@ from fmnist_models.data.dataset import (
     split_indices,
 )
 from fmnist_models.data.download import find_data
-from fmnist_models.data.idx import FILE_NAMES, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from fmnist_models.data.idx import (
+    FILE_NAMES,
+    TEST_IMAGES,
+    TEST_LABELS,
+    TRAIN_IMAGES,
+    TRAIN_LABELS,
+    DataFiles,
+    read_data_files,
+)
 from fmnist_models.errors import DataError
 
 ROOT = Path(__file__).parents[3]
@@ -57,13 +65,13 @@ def custom(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real() -> Path:
-    """The directory of the real Fashion-MNIST."""
-    return find_data().directory
+def real() -> DataFiles:
+    """The real Fashion-MNIST."""
+    return find_data()
 
 
 @pytest.fixture(scope="session")
-def search_data(real: Path) -> Dataset:
+def search_data(real: DataFiles) -> Dataset:
     """The real data set, split."""
     return load_search_data(real)
 
@@ -80,11 +88,11 @@ def test_search_data_is_fashion_mnist_split_in_two(search_data: Dataset) -> None
 
 def test_mean_and_deviation_are_those_of_the_training_pixels(search_data: Dataset) -> None:
     pixels = search_data.train.images.double() / 255
-    assert search_data.mean == pytest.approx(pixels.mean().item(), abs=1e-9)
-    assert search_data.std == pytest.approx(pixels.std(correction=0).item(), abs=1e-9)
+    assert search_data.normalization.mean == pytest.approx(pixels.mean().item(), abs=1e-9)
+    assert search_data.normalization.std == pytest.approx(pixels.std(correction=0).item(), abs=1e-9)
 
 
-def test_the_split_never_changes(real: Path) -> None:
+def test_the_split_never_changes(real: DataFiles) -> None:
     all_labels = load_training_data(real).train.labels.numpy().astype(np.uint8)
     train, validation = split_indices(all_labels)
     assert sorted([*train, *validation]) == list(range(60_000))
@@ -92,7 +100,7 @@ def test_the_split_never_changes(real: Path) -> None:
     assert digest.hexdigest() == "9ed44b97f8cc0b898c072c97873ca509033d2dea3b1d96ca56388d795f8b02ff"
 
 
-def test_images_keep_their_labels(real: Path, search_data: Dataset) -> None:
+def test_images_keep_their_labels(real: DataFiles, search_data: Dataset) -> None:
     everything = load_training_data(real)
     train, _ = split_indices(everything.train.labels.numpy().astype(np.uint8))
     same = everything.train.subset(torch.from_numpy(train))
@@ -100,14 +108,15 @@ def test_images_keep_their_labels(real: Path, search_data: Dataset) -> None:
     assert torch.equal(same.labels, search_data.train.labels)
 
 
-def test_training_data_is_every_image_in_the_files_order(real: Path) -> None:
+def test_training_data_is_every_image_in_the_files_order(real: DataFiles) -> None:
     data = load_training_data(real)
     assert (len(data.train), len(data.validation)) == (60_000, 0)
     assert data.train.labels[:4].tolist() == [9, 0, 0, 3]
-    assert (data.mean, data.std) == pytest.approx((0.2860406, 0.3530242), abs=1e-7)
+    found = data.normalization.mean, data.normalization.std
+    assert found == pytest.approx((0.2860406, 0.3530242), abs=1e-7)
 
 
-def test_test_data(real: Path) -> None:
+def test_test_data(real: DataFiles) -> None:
     test = load_test_data(real)
     assert test.images.shape == (10_000, 1, 28, 28)
     assert test.labels.bincount().tolist() == [1_000] * 10
@@ -115,7 +124,7 @@ def test_test_data(real: Path) -> None:
 
 @pytest.mark.parametrize("count", [10, 11, 1_003, 49_999, 50_000])
 def test_a_part_is_stratified_and_lies_within_a_larger_one(
-    real: Path, search_data: Dataset, count: int
+    real: DataFiles, search_data: Dataset, count: int
 ) -> None:
     part = load_search_data(real, count)
     assert len(part.train) == count
@@ -129,7 +138,7 @@ def test_a_part_is_stratified_and_lies_within_a_larger_one(
 @pytest.mark.parametrize("count", [-1, 0, 2, 31])
 def test_a_part_out_of_range(custom: Path, count: int) -> None:
     with pytest.raises(DataError, match=rf"^{count} training samples .* 3 .* to 30 "):
-        load_search_data(custom, count)
+        load_search_data(read_data_files(custom), count)
 
 
 def test_images_subset_and_device() -> None:
@@ -141,26 +150,26 @@ def test_images_subset_and_device() -> None:
 
 
 def test_any_28x28_data_set_is_a_drop_in(custom: Path) -> None:
-    data = load_search_data(custom)
+    data = load_search_data(read_data_files(custom))
     assert (data.name, data.classes, len(data.train), len(data.validation)) == ("custom", 3, 30, 6)
-    assert len(load_training_data(custom).train) == 36
-    assert len(load_test_data(custom)) == 9
+    assert len(load_training_data(read_data_files(custom)).train) == 36
+    assert len(load_test_data(read_data_files(custom))) == 9
 
 
 def test_plain_and_compressed_files_are_the_same_data_set(custom: Path) -> None:
-    plain = load_search_data(custom)
+    plain = load_search_data(read_data_files(custom))
     for name in FILE_NAMES:
         data = (custom / name).read_bytes()
         (custom / name).unlink()
         (custom / f"{name}.gz").write_bytes(gzip.compress(data))
-    compressed = load_search_data(custom)
+    compressed = load_search_data(read_data_files(custom))
     assert compressed.digest == plain.digest
     assert torch.equal(compressed.train.images, plain.train.images)
 
 
 def test_a_plain_file_wins_over_a_compressed_one(custom: Path) -> None:
     (custom / f"{TRAIN_IMAGES}.gz").write_bytes(b"not looked at")
-    assert len(load_search_data(custom).train) == 30
+    assert len(load_search_data(read_data_files(custom)).train) == 30
 
 
 def test_unequal_classes_each_give_a_sixth_but_at_least_one() -> None:
@@ -205,14 +214,14 @@ BAD_FILES = {
 }
 
 
-@pytest.mark.parametrize("load", [find_data, load_search_data, load_training_data, load_test_data])
+@pytest.mark.parametrize("read", [find_data, read_data_files])
 @pytest.mark.parametrize("fault", BAD_FILES)
-def test_a_bad_file_is_named(custom: Path, fault: str, load: Callable[[Path], object]) -> None:
+def test_a_bad_file_is_named(custom: Path, fault: str, read: Callable[[Path], object]) -> None:
     name, data, message = BAD_FILES[fault]
     (custom / name.removesuffix(".gz")).unlink()
     (custom / name).write_bytes(data)
     with pytest.raises(DataError, match=message) as caught:
-        load(custom)
+        read(custom)
     assert str(custom / name) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -221,28 +230,28 @@ def test_a_bad_file_is_named(custom: Path, fault: str, load: Callable[[Path], ob
 def test_a_missing_file_is_named(custom: Path, name: str) -> None:
     (custom / name).unlink()
     with pytest.raises(DataError, match=rf"^no {name} or {name}\.gz in {re.escape(str(custom))};"):
-        load_search_data(custom)
+        load_search_data(read_data_files(custom))
 
 
 def test_a_directory_that_is_a_file(custom: Path) -> None:
     with pytest.raises(DataError, match=r"cannot read .* \(Not a directory\)"):
-        load_search_data(custom / TRAIN_IMAGES)
+        read_data_files(custom / TRAIN_IMAGES)
 
 
 def test_a_test_label_that_training_lacks(custom: Path) -> None:
     (custom / TEST_LABELS).write_bytes(labels(9, classes=4))
     with pytest.raises(DataError, match="label 3, but the training labels end at 2"):
-        load_test_data(custom)
+        load_test_data(read_data_files(custom))
 
 
 @pytest.mark.parametrize("name", FILE_NAMES)
 def test_an_altered_file_among_those_of_fashion_mnist(
-    real: Path, tmp_path: Path, name: str
+    real: DataFiles, tmp_path: Path, name: str
 ) -> None:
-    for path in real.iterdir():
+    for path in real.directory.iterdir():
         (tmp_path / path.name).symlink_to(path)
-    plain = real / name
-    packed = real / f"{name}.gz"
+    plain = real.directory / name
+    packed = real.directory / f"{name}.gz"
     data = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
     (tmp_path / name).unlink(missing_ok=True)  # the link, lest the real file be written
     (tmp_path / name).write_bytes(flipped(data))
@@ -256,7 +265,8 @@ def test_an_altered_file_among_those_of_fashion_mnist(
     ("function", "file_that_may"),
     [
         ("load_test_data", "fmnist_models/final/evaluate.py"),
-        ("read_test_files", "fmnist_models/data/dataset.py"),
+        ("open_test_set", "fmnist_models/data/dataset.py"),
+        ("sealed", "fmnist_models/data/idx.py"),
     ],
 )
 def test_only_evaluation_reads_the_test_set(function: str, file_that_may: str) -> None:

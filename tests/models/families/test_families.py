@@ -7,11 +7,16 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from fmnist_models.augmentation.batch_loader import normalize
 from fmnist_models.config.base import ModelConfig
 from fmnist_models.config.files import ExportedConfig, parse_config
 from fmnist_models.config.optimizers import SgdConfig
-from fmnist_models.config.registry import FAMILIES, build_model, get_family, known, unique
+from fmnist_models.config.registry import (
+    FAMILIES,
+    build_model,
+    check_name,
+    get_family,
+    make_registry,
+)
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset
 from fmnist_models.errors import ConfigError
@@ -47,7 +52,7 @@ def test_a_family_is_registered_under_its_own_name(name: str) -> None:
 def test_logits_have_one_column_a_class_and_are_finite(
     name: str, classes: int, few: Dataset
 ) -> None:
-    images = normalize(few.train.images[:16], few.mean, few.std)
+    images = few.normalization(few.train.images[:16])
     logits = build_model(example(name), classes)(images)
     assert (logits.shape, logits.dtype) == ((16, classes), torch.float32)
     assert logits.isfinite().all()
@@ -56,7 +61,7 @@ def test_logits_have_one_column_a_class_and_are_finite(
 @families
 def test_an_image_alone_is_scored_as_in_a_batch(name: str, few: Dataset) -> None:
     model = seeded(example(name)).eval()
-    images = normalize(few.train.images[:4], few.mean, few.std)
+    images = few.normalization(few.train.images[:4])
     alone = torch.cat([model(image[None]) for image in images])
     torch.testing.assert_close(alone, model(images), rtol=1e-4, atol=1e-4)
 
@@ -64,7 +69,7 @@ def test_an_image_alone_is_scored_as_in_a_batch(name: str, few: Dataset) -> None
 @families
 def test_every_parameter_gets_a_gradient(name: str, few: Dataset) -> None:
     model = seeded(example(name))
-    images = normalize(few.train.images[:64], few.mean, few.std)
+    images = few.normalization(few.train.images[:64])
     # The second step's: what is initialised to zero may hold back the gradients of the first.
     for lr in (0.01, 0.0):
         model.zero_grad()
@@ -133,7 +138,7 @@ def test_without_batch_norm_there_is_none_but_biases(config: ModelConfig) -> Non
 
 
 def test_a_deep_network_without_batch_norm_keeps_its_scale(few: Dataset) -> None:
-    images = normalize(few.train.images[:32], few.mean, few.std)
+    images = few.normalization(few.train.images[:32])
     model = seeded(WrnConfig(depth=40, batch_norm=False))
     assert isinstance(model, WideResNet)
     with torch.no_grad():
@@ -165,7 +170,7 @@ def test_shared_parts() -> None:
 
 def test_a_duplicate_name_in_a_registry_raises() -> None:
     with pytest.raises(ValueError, match=r"^'a' is registered twice: x and z$"):
-        unique([("a", "x"), ("b", "y"), ("a", "z")])
+        make_registry([("a", "x"), ("b", "y"), ("a", "z")])
 
 
 @pytest.mark.parametrize(
@@ -177,4 +182,4 @@ def test_an_unknown_family_gives_the_known_and_the_nearest(asked: str, hint: str
     message = f"unknown family {asked!r}: known are {', '.join(sorted(FAMILIES))}{hint}"
     assert str(caught.value) == message
     assert "\n" not in message
-    assert known("wrn", FAMILIES, "family") == "wrn"
+    assert check_name("wrn", FAMILIES, "family") == "wrn"

@@ -7,14 +7,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from fmnist_models.augmentation.batch_loader import normalize
 from fmnist_models.config.base import ModelConfig, explain
 from fmnist_models.config.registry import FAMILIES, build_model, get_family
 from fmnist_models.data.dataset import Dataset
 from fmnist_models.families.convnext import ConvnextConfig
 from fmnist_models.families.densenet import DensenetConfig
 from fmnist_models.families.preact import PreactConfig
-from fmnist_models.families.shake import Mode, ShakeConfig, mix
+from fmnist_models.families.shake import Mode, ShakeConfig, mix_branches
 from fmnist_models.families.wrn import Block, WideResNet, WrnConfig
 from fmnist_models.training.cost import model_cost
 
@@ -31,7 +30,7 @@ DROPPING = [
 
 @pytest.fixture
 def images(few: Dataset) -> Tensor:
-    return normalize(few.train.images[:8], few.mean, few.std)
+    return few.normalization(few.train.images[:8])
 
 
 @pytest.mark.parametrize(
@@ -100,7 +99,7 @@ def shares(mode: Mode, per_image: bool = True) -> tuple[Tensor, Tensor]:
     """The shares of the first branch in the value and in the gradient, an image each."""
     first = torch.ones(64, 2, 3, 3, requires_grad=True)
     second = torch.zeros(64, 2, 3, 3, requires_grad=True)
-    mixed = mix(first, second, mode, per_image)
+    mixed = mix_branches(first, second, mode, per_image)
     mixed.sum().backward()  # type: ignore[no-untyped-call]
     assert first.grad is not None and second.grad is not None
     torch.testing.assert_close(first.grad + second.grad, torch.ones_like(first))

@@ -15,7 +15,7 @@ from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.registry import build_model
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.errors import ConfigError
-from fmnist_models.families.cnn import CnnConfig, walk
+from fmnist_models.families.cnn import CnnConfig, layer_steps
 from fmnist_models.training.cost import model_cost
 
 VGG_LIKE = CnnConfig(layers=(32, 32, "D", 64, "P", "D", 128, 128, 256, "P", "D"), dense=(512, 64))
@@ -40,7 +40,7 @@ def conv2d_net(*widths: int) -> CnnConfig:
 
 def sizes(config: CnnConfig) -> list[int]:
     """Side of the image behind each convolution and pool."""
-    return [step.size for step in walk(config) if step.kind != "D"]
+    return [step.size for step in layer_steps(config) if step.kind != "D"]
 
 
 @pytest.mark.parametrize(

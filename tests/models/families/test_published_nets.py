@@ -8,7 +8,6 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from fmnist_models.augmentation.batch_loader import normalize
 from fmnist_models.config.base import ModelConfig
 from fmnist_models.config.registry import build_model
 from fmnist_models.data.dataset import Dataset
@@ -64,7 +63,7 @@ def test_mobilenets_see_the_same_sizes_at_28_and_56_pixels() -> None:
 
 
 def test_an_upsampled_image_is_seen_finer_than_a_plain_one(few: Dataset) -> None:
-    images = normalize(few.train.images[:4], few.mean, few.std)
+    images = few.normalization(few.train.images[:4])
     seen = []
     model = build_model(MobilenetConfig(width=0.25, resolution=56), 10).eval()
     stem = model.get_submodule("features.0.0")
@@ -80,7 +79,7 @@ def test_every_parameter_of_every_mobilenet_gets_a_gradient(version: str, few: D
     config = MobilenetConfig.model_validate({"version": version, "width": 0.25, "dropout": 0.1})
     torch.manual_seed(0)
     model = build_model(config, 10)
-    images = normalize(few.train.images[:32], few.mean, few.std)
+    images = few.normalization(few.train.images[:32])
     cross_entropy(model(images), few.train.labels[:32]).backward()  # type: ignore[no-untyped-call]
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -99,7 +98,7 @@ def test_batch_norm_and_dropout_of_a_mobilenet_are_as_configured(version: str) -
 
 
 def test_a_deep_vgg_without_batch_norm_keeps_its_scale(few: Dataset) -> None:
-    images = normalize(few.train.images[:32], few.mean, few.std)
+    images = few.normalization(few.train.images[:32])
     torch.manual_seed(0)
     model = build_model(VggConfig(depth=19, width=16), 10)
     with torch.no_grad():

@@ -20,6 +20,7 @@ import fmnist_models.final.train
 from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.training import RegularizationConfig
 from fmnist_models.config.trial import TrialConfig
+from fmnist_models.data.idx import read_data_files
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.final.train import train
 from fmnist_models.training.losses import build_network
@@ -45,7 +46,7 @@ def in_a_child(folder: Path, data: Path, killed_at: int = 0) -> bool:
         torch.set_num_threads(1)
         if killed_at:
             kill_before_change(killed_at, folder)
-        train(CONFIG, folder, data_dir=data, device="cpu", force=False, say=len)
+        train(CONFIG, folder, files=read_data_files(data), device="cpu", force=False, say=len)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:

@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 from fmnist_models.__main__ import main
 from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.trial import TrialConfig
+from fmnist_models.data.idx import read_data_files
 from fmnist_models.errors import OutputError
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.files import load_checkpoint
 from fmnist_models.final.train import train
-from fmnist_models.saved_model.folder import CHECKPOINT, WEIGHTS, clear
+from fmnist_models.saved_model.folder import CHECKPOINT, WEIGHTS, remove_model
 from tests.conftest import ROOT
 
 CONFIG = TrialConfig(
@@ -33,7 +34,7 @@ CONFIG = TrialConfig(
 def run(
     folder: Path, tiny_folder: Path, *, force: bool = False, say: Callable[[str], None] = len
 ) -> None:
-    train(CONFIG, folder, data_dir=tiny_folder, device="cpu", force=force, say=say)
+    train(CONFIG, folder, files=read_data_files(tiny_folder), device="cpu", force=force, say=say)
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +124,11 @@ def test_a_folder_with_something_else_is_refused_until_forced(
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     wanted = other if name == CHECKPOINT else CONFIG
     with pytest.raises(OutputError, match="holds something else"):
-        train(wanted, tmp_path, data_dir=tiny_folder, device="cpu", force=False, say=len)
+        train(
+            wanted, tmp_path, files=read_data_files(tiny_folder), device="cpu", force=False, say=len
+        )
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
-    train(wanted, tmp_path, data_dir=tiny_folder, device="cpu", force=True, say=len)
+    train(wanted, tmp_path, files=read_data_files(tiny_folder), device="cpu", force=True, say=len)
     assert readings(tmp_path) == 1
 
 
@@ -157,7 +160,7 @@ def test_force_leaves_what_is_not_ours(tiny_folder: Path, tmp_path: Path) -> Non
     for name in ("README.md", "events/mine.txt", "pictures/mine.txt", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("mine")
-    clear(tmp_path)
+    remove_model(tmp_path)
     kept = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert kept == {"README.md", "events/mine.txt", "pictures/mine.txt", "notes.txt"}
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from fmnist_models.__main__ import main
 from fmnist_models.config.registry import FAMILIES
+from fmnist_models.data.idx import read_data_files
 from fmnist_models.errors import OutOfMemoryError
 from fmnist_models.final.train import train
 from fmnist_models.saved_model.folder import CHECKPOINT, WEIGHTS
@@ -58,7 +59,12 @@ def test_out_of_memory_it_goes_on_with_smaller_parts(tiny_folder: Path, tmp_path
     config = faulty("crowd", at=9, amount=30)
     said: list[str] = []
     metrics = train(
-        config, tmp_path / "out", data_dir=tiny_folder, device="cpu", force=False, say=said.append
+        config,
+        tmp_path / "out",
+        files=read_data_files(tiny_folder),
+        device="cpu",
+        force=False,
+        say=said.append,
     )
     parts = [line for line in said if line.startswith("out of memory: ")]
     assert parts == [
@@ -82,10 +88,19 @@ def test_killed_after_that_it_goes_on_with_the_parts_that_fit(
             raise SystemError("killed")
 
     with pytest.raises(SystemError):
-        train(config, tmp_path, data_dir=tiny_folder, device="cpu", force=False, say=die)
+        train(
+            config, tmp_path, files=read_data_files(tiny_folder), device="cpu", force=False, say=die
+        )
     assert sum("out of memory" in line for line in said) == 1
     assert (tmp_path / CHECKPOINT).stat().st_mode & 0o777 == 0o600
-    train(config, tmp_path, data_dir=tiny_folder, device="cpu", force=False, say=said.append)
+    train(
+        config,
+        tmp_path,
+        files=read_data_files(tiny_folder),
+        device="cpu",
+        force=False,
+        say=said.append,
+    )
     assert sum("out of memory" in line for line in said) == 1
 
 
@@ -94,7 +109,14 @@ def test_when_not_even_one_image_fits_it_says_so(
 ) -> None:
     config = faulty("crowd", batch_size=3, epochs=1)
     with pytest.raises(OutOfMemoryError, match="not even for one image at a time"):
-        train(config, tmp_path / "a", data_dir=tiny_folder, device="cpu", force=False, say=len)
+        train(
+            config,
+            tmp_path / "a",
+            files=read_data_files(tiny_folder),
+            device="cpu",
+            force=False,
+            say=len,
+        )
     path = tmp_path / "config.json"
     path.write_text(config.model_dump_json())
     command = ["train", str(path), "--out", str(tmp_path / "b"), "--data-dir", str(tiny_folder)]

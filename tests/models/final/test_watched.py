@@ -16,6 +16,7 @@ from fmnist_models.__main__ import main
 from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset
+from fmnist_models.data.idx import read_data_files
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.final.progress import Bar, Events
 from fmnist_models.final.seeds import read_seeds
@@ -102,7 +103,7 @@ class Counting:
 def test_watchers_are_told(small_data: Path, tmp_path: Path) -> None:
     seen = Counting()
     train(
-        CONFIG, tmp_path, data_dir=small_data, device="cpu", force=True, say=len,
+        CONFIG, tmp_path, files=read_data_files(small_data), device="cpu", force=True, say=len,
         extras=Extras(watchers=[seen]),
     )  # fmt: skip
     last = ["last step 37"]

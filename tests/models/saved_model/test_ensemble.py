@@ -14,12 +14,11 @@ from torch.nn.functional import kl_div, log_softmax, softmax
 
 from fmnist_models import load_model
 from fmnist_models.__main__ import main
-from fmnist_models.augmentation.batch_loader import normalize
 from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset
 from fmnist_models.families.quick import QuickConfig
-from fmnist_models.final.distill import DistillConfig, Student, distillation_loss
+from fmnist_models.final.distill import DistillConfig, StudentLoss, distillation_loss
 from fmnist_models.saved_model.ensemble import Ensemble, ViewsConfig
 from fmnist_models.saved_model.folder import (
     Header,
@@ -29,6 +28,7 @@ from fmnist_models.saved_model.folder import (
     save_model,
 )
 from fmnist_models.training.losses import build_network
+from fmnist_models.training.trainer import Trainer
 from tests.conftest import Refused
 from tests.models.conftest import MakeConfig
 
@@ -71,8 +71,8 @@ def test_an_ensemble_is_the_mean_of_its_members(
 
 def test_views_are_flipped_and_moved_images(data: Dataset) -> None:
     network = build_network(CONFIG, 10).eval()
-    x = normalize(data.train.images[:20], data.mean, data.std)
-    black = -data.mean / data.std
+    x = data.normalization(data.train.images[:20])
+    black = data.normalization.black
     padded = torch.nn.functional.pad(x, (2, 2, 2, 2), value=black)
     moves = [(2, 2), (0, 2), (4, 2), (2, 0), (2, 4)]
     looks = [padded[:, :, i : i + 28, j : j + 28] for i, j in moves]
@@ -144,7 +144,7 @@ def test_what_can_be_no_ensemble(
     refused(main, ["ensemble", first, str(tmp_path / "none"), "--out", "all"], "is no folder")
     refused(main, ["ensemble", first, "--shift", "9", "--out", "all"], "--shift")
     config = load_config(members[0])
-    other = Header(10, data.mean, data.std, "0" * 64)
+    other = Header(10, data.normalization.mean, data.normalization.std, "0" * 64)
     save_model(members[1], build_network(config, 10), config, other)
     refused(main, ["ensemble", first, second, "--out", "all"], "was trained on other data")
     assert main(["ensemble", first, "--flip", "--out", "one"]) == 0
@@ -171,12 +171,13 @@ def test_a_student_comes_closer_to_its_teacher(
     trained: Path, few: Dataset, everything_on: MakeConfig
 ) -> None:
     teacher, _ = load_network(trained, "cpu")
-    x = normalize(few.validation.images, few.mean, few.std)
+    x = few.normalization(few.validation.images)
 
     def distance(share: float) -> float:
         how = DistillConfig(share=share, temperature=2.0)
         config = everything_on(model=QuickConfig(width=8, depth=1), batch_size=32, epochs=4)
-        student = Student(config, few, device="cpu", precision="fp32", teacher=teacher, how=how)
+        loss = StudentLoss(config, teacher, how)
+        student = Trainer(config, few, device="cpu", precision="fp32", loss=loss)
         list(student.epochs())
         with torch.no_grad():
             return float(distillation_loss(student.averaged_model(x), teacher(x), 1.0))
@@ -194,8 +195,9 @@ def test_a_student_is_trained_from_the_shell(
     teacher = folder / "teacher"
     shutil.copytree(trained, teacher)
     from fmnist_models.data.dataset import load_training_data
+    from fmnist_models.data.idx import read_data_files
 
-    small = load_training_data(small_data)
+    small = load_training_data(read_data_files(small_data))
     config = load_config(teacher)
     network, _ = load_network(teacher, "cpu")
     save_model(teacher, network, config, replace(Header.of(small), classes=10))

@@ -85,7 +85,12 @@ def test_an_ensemble_with_views(data: Dataset, tmp_path: Path) -> None:
     made = EnsembleConfig(
         members=(config, config), views=views, chosen="unread", sources=("a", "b")
     )
-    save_model(tmp_path, Ensemble(members, views, -data.mean / data.std), made, Header.of(data))
+    save_model(
+        tmp_path,
+        Ensemble(members, views, data.normalization.black),
+        made,
+        Header.of(data),
+    )
     export_onnx(tmp_path, tmp_path / "model.onnx", None, force=False)
     agrees(tmp_path, tmp_path / "model.onnx", data)
 

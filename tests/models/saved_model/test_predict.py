@@ -232,7 +232,7 @@ def test_other_data_have_numbers_for_classes(
     few: Dataset, everything_on: MakeConfig, tmp_path: Path
 ) -> None:
     config = everything_on()
-    header = Header(10, few.mean, few.std, "0" * 64)
+    header = Header(10, few.normalization.mean, few.normalization.std, "0" * 64)
     save_model(tmp_path, build_network(config, 10), config, header)
     (one,) = load_model(tmp_path).predict(few.train.images[:1])
     assert tuple(one.probabilities) == tuple("0123456789")

@@ -21,7 +21,7 @@ from fmnist_models.training.cost import (
     CostModel,
     ModelCost,
     calibrate,
-    fit,
+    fit_times,
     model_cost,
 )
 from fmnist_models.training.trainer import Trainer
@@ -89,7 +89,7 @@ def prices(model: CostModel) -> tuple[float, float, float]:
     ],
 )
 def test_fit_recovers_known_coefficients(known: tuple[float, float, float]) -> None:
-    found = fit(COUNTS, priced(*known))
+    found = fit_times(COUNTS, priced(*known))
     assert prices(found) == pytest.approx(known, rel=1e-6, abs=1e-15)
 
 
@@ -97,20 +97,20 @@ def test_fit_is_never_negative_and_predicts_something() -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(100):
         seconds = (10 ** (-3 * torch.rand(4, generator=generator))).tolist()
-        found = prices(fit(COUNTS, seconds))
+        found = prices(fit_times(COUNTS, seconds))
         assert min(found) >= 0
         assert max(found) > 0
 
 
 @pytest.mark.parametrize(("a", "b"), [(-1e-9, 1e-6), (1e-7, -1e-7)])
 def test_fit_sets_a_price_that_would_be_negative_to_zero(a: float, b: float) -> None:
-    found = prices(fit(COUNTS, priced(a, b)))
+    found = prices(fit_times(COUNTS, priced(a, b)))
     assert found[0 if a < 0 else 1] == 0
     assert found[1 if a < 0 else 0] > 0
 
 
 def test_one_probe_is_enough_to_fit() -> None:
-    a, b, c = prices(fit([(1_000, 100)], [0.5]))
+    a, b, c = prices(fit_times([(1_000, 100)], [0.5]))
     assert a * 1_000 + b * 100 + c == pytest.approx(0.5)
 
 

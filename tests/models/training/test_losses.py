@@ -124,9 +124,9 @@ def test_it_learns_and_a_break_changes_nothing(
 def test_validation_knows_no_margin(few: Dataset, everything_on: MakeConfig) -> None:
     runs = [new_run(everything_on(loss=ArcFaceConfig(margin=margin)), few) for margin in (0.0, 1.0)]
     images, labels = runs[0]._batch(torch.arange(64))
-    losses = [run._forward(images, labels)[0].item() for run in runs]
+    losses = [run.step.forward(images, labels)[0].item() for run in runs]
     assert losses[0] < losses[1]
-    scores = [run._validate() for run in runs]
+    scores = [run.evaluator.validate(run.averaged_model) for run in runs]
     assert scores[0] == scores[1]
 
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from fmnist_models.augmentation.batch_loader import normalize
 from fmnist_models.config.files import parse_config
 from fmnist_models.config.optimizers import (
     AdadeltaConfig,
@@ -112,9 +111,9 @@ def test_twenty_steps_on_real_images_lower_the_loss(
     whole = trial(config, regularization=RegularizationConfig(sam_rho=rho))
     assert parse_config(whole.model_dump_json()) == whole
     run = new_run(whole, few)
-    images = normalize(few.train.images[:128], few.mean, few.std)
+    images = few.normalization(few.train.images[:128])
     labels = few.train.labels[:128]
-    losses = [run._step(images, labels)[0].item() for _ in range(20)]
+    losses = [run.step(images, labels)[0].item() for _ in range(20)]
     assert losses[-1] < 0.75 * losses[0]
 
 
@@ -294,7 +293,7 @@ def assert_statistics_are_those_of_the_images(run: Trainer, few: Dataset) -> Non
     seen: list[Tensor] = []
     hook = first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     with torch.no_grad():
-        run.averaged_model.eval()(normalize(few.train.images, few.mean, few.std))
+        run.averaged_model.eval()(few.normalization(few.train.images))
     hook.remove()
     assert first.running_mean is not None
     torch.testing.assert_close(first.running_mean, seen[0].mean((0, 2, 3)), rtol=2e-3, atol=2e-4)
@@ -310,7 +309,7 @@ def test_schedule_free_refuses_a_falling_rate_and_a_second_average() -> None:
 def test_sam_takes_its_gradient_at_the_worst_point_near_by(few: Dataset) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    images = normalize(few.train.images[:50], few.mean, few.std)
+    images = few.normalization(few.train.images[:50])
     labels = few.train.labels[:50]
     start = [p.detach().clone() for p in model.parameters()]
     cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
@@ -330,9 +329,9 @@ def test_sam_leaves_the_statistics_of_the_first_pass_even_when_it_fails(fewer: D
     plain = new_run(config, fewer)
     rho = RegularizationConfig(sam_rho=0.1)
     sam = new_run(config.model_copy(update={"regularization": rho}), fewer)
-    images = normalize(fewer.train.images[:50], fewer.mean, fewer.std)
+    images = fewer.normalization(fewer.train.images[:50])
     for run in (plain, sam):
-        run._step(images, fewer.train.labels[:50])
+        run.step(images, fewer.train.labels[:50])
     both = zip(plain.model.named_buffers(), sam.model.named_buffers(), strict=True)
     assert all(torch.equal(a, b) for (_, a), (_, b) in both)
     states = zip(plain.model.parameters(), sam.model.parameters(), strict=True)

@@ -94,7 +94,7 @@ def test_long_gradients_are_shortened_and_short_ones_kept(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             run.model.train()
-            run._step(*run._batch(torch.arange(64)))
+            run.step(*run._batch(torch.arange(64)))
         squares = [p.grad.square().sum() for p in run.model.parameters() if p.grad is not None]
         lengths.append(math.sqrt(sum(s.item() for s in squares)))
     assert lengths[1] == pytest.approx(min(lengths[0], limit), rel=1e-3)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from fmnist_models.augmentation.batch_loader import normalize
 from fmnist_models.compute.precision import Precision
 from fmnist_models.config.base import ModelConfig
 from fmnist_models.config.optimizers import SgdConfig
@@ -35,7 +34,7 @@ def trainer(config: TrialConfig, dataset: Dataset, precision: Precision = "fp32"
 def logits_of(
     model: nn.Module, images: Images, dataset: Dataset, precision: Precision = "fp32"
 ) -> Tensor:
-    return predict(model, images, dataset.mean, dataset.std, precision)
+    return predict(model, images, dataset.normalization, precision)
 
 
 def without_validation(dataset: Dataset) -> Dataset:
@@ -102,7 +101,7 @@ def test_validation_figures_are_those_of_the_averaged_model(
     run = trainer(config, few, precision)
     metrics = run.run_epoch()
     assert (run.averaged_model is run.model) == (decay == 0)
-    images = normalize(few.validation.images, few.mean, few.std)
+    images = few.normalization(few.validation.images)
     with torch.no_grad():
         logits = run.averaged_model.eval()(images)
     loss = cross_entropy(logits, few.validation.labels).item()

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-from fmnist_models.augmentation.batch_loader import normalize
 from fmnist_models.config.base import ModelConfig
 from fmnist_models.config.optimizers import AdamWConfig, SgdConfig
 from fmnist_models.config.registry import build_model
@@ -63,7 +62,7 @@ def augmented(images: Tensor, dataset: Dataset, generator: torch.Generator) -> T
     padded = pad(images, (SHIFT,) * 4)
     crops = [padded[i, :, top[i] : top[i] + 28, left[i] : left[i] + 28] for i in range(count)]
     moved = torch.stack([c.flip(2) if f else c for c, f in zip(crops, flip, strict=True)])
-    batch = normalize(moved, dataset.mean, dataset.std)
+    batch = dataset.normalization(moved)
     row, column = (torch.floor(uniform(0, 28)) - CUTOUT // 2 for _ in range(2))
     batch = blank(batch, row, column, row + CUTOUT, column + CUTOUT)
     area = uniform(0.02, 0.4) * 28 * 28
@@ -110,7 +109,7 @@ def floats(model: nn.Module) -> list[Tensor]:
 
 def score(model: nn.Module, dataset: Dataset) -> tuple[float, float]:
     model.eval()
-    pixels = normalize(dataset.validation.images, dataset.mean, dataset.std)
+    pixels = dataset.normalization(dataset.validation.images)
     with torch.inference_mode():
         logits = model(pixels.to(memory_format=torch.channels_last)).float()
     hits = logits.argmax(1) == dataset.validation.labels

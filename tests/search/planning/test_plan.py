@@ -10,6 +10,7 @@ from fmnist_models.config.base import ModelConfig
 from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import load_search_data
+from fmnist_models.data.idx import read_data_files
 from fmnist_models.families.wrn import WrnConfig
 from fmnist_models.training.cost import CostModel
 from search.errors import UsageError
@@ -134,7 +135,7 @@ def test_expected_epochs_by_hand(epochs: int, grace: int, factor: int, mean: flo
 @pytest.fixture(scope="module")
 def machine(small_data) -> Machine:
     """Give a machine that takes a nanosecond for a multiply-accumulate."""
-    return Machine(load_search_data(small_data), "fp32", CostModel(1e-9, 0.0))
+    return Machine(load_search_data(read_data_files(small_data)), "fp32", CostModel(1e-9, 0.0))
 
 
 def macs_seconds(machine: Machine, model: ModelConfig) -> float:

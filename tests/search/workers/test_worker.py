@@ -187,9 +187,11 @@ def test_a_checkpoint_that_does_not_fit_is_told_of_once(settings: WorkerSettings
     assert state is not None
     del state["trainer"]["optimizer"]
     from fmnist_models.data.dataset import load_search_data
+    from fmnist_models.data.idx import read_data_files
     from search.workers.trial_run import mark_of
 
-    mark = mark_of(tiny(), load_search_data(Path(settings.data_dir), settings.train_samples))
+    files = read_data_files(Path(settings.data_dir))
+    mark = mark_of(tiny(), load_search_data(files, settings.train_samples))
     store.save(0, state, mark)
     start(worker, settings, tiny(), 1, resume_from=(0,))
     first = step(worker)

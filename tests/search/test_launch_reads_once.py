@@ -1,0 +1,34 @@
+"""A launch reads the data set once: what `find_data` read is what the search is split from."""
+
+from pathlib import Path
+
+import pytest
+
+from fmnist_models.data import idx
+from search import SearchSettings, launch
+from search.signals import Signals
+
+
+class _Reached(Exception):
+    """The launch has its data."""
+
+
+def test_a_launch_reads_each_file_once(
+    small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, read = [], idx._contents
+
+    def counted(directory: Path, name: str) -> tuple[Path, bytes]:
+        names.append(name)
+        return read(directory, name)
+
+    def stop(settings: SearchSettings) -> None:
+        raise _Reached
+
+    monkeypatch.setattr(idx, "_contents", counted)
+    monkeypatch.setattr(launch, "site_of", stop)
+    storage = f"sqlite:///{tmp_path / 'one.db'}"
+    settings = SearchSettings(space="mlp", trials=1, storage=storage, data_dir=str(small_data))
+    with pytest.raises(_Reached):
+        launch._search(settings, Signals(), as_json=False)
+    assert sorted(names) == sorted(idx.FILE_NAMES)
