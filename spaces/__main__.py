@@ -11,10 +11,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from pydantic import ValidationError
 
+from fmnist_models.cli.arguments import Parser
 from fmnist_models.config.base import explain
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.errors import ConfigError, FmnistError
@@ -23,14 +23,9 @@ from spaces import SpaceContext, get_space
 from spaces.catalog import PATH, write_catalog
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
-
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Both commands and their options."""
-    parser = _Parser(prog="python -m spaces", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="python -m spaces", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     point = commands.add_parser(
         "point",
