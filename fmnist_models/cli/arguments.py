@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-SECONDS: dict[str, int] = {"h": 3600, "m": 60, "s": 1}
-BYTES: dict[str, int] = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+SECONDS = {"h": 3600, "m": 60, "s": 1}
+BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,9 +45,12 @@ def size(text: str) -> int:
     return int(float(found[1]) * BYTES[found[2]])
 
 
+UNITS: dict[Callable[[str], object], dict[str, int]] = {duration: SECONDS, size: BYTES}
+
+
 def written(value: object, parse: Callable[[str], object]) -> str:
     """`value` as the argument type `parse` reads it, 300 seconds as 5m."""
-    units = {duration: SECONDS, size: BYTES}.get(parse)
+    units = UNITS.get(parse)
     if units is None or not isinstance(value, int | float):
         return str(value)
     unit = max((unit for unit in units if value % units[unit] == 0), key=units.__getitem__)
@@ -58,7 +61,7 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
     """The argument type of whole numbers from `least` to `most`."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
+        if not re.fullmatch(r"\d{1,9}", text) or not least <= int(text) <= most:
             raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
         return int(text)
 

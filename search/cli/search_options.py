@@ -49,7 +49,7 @@ def add_option(group: argparse._ActionsContainer, field: str) -> None:
     option = OPTIONS[field]
     metavar = option.name.removeprefix("--").replace("-", "_").upper()
     group.add_argument(
-        option.name, dest=field, metavar=metavar, type=option.parse, help=option.help
+        option.name, dest=field, metavar=metavar, type=option.parse or str, help=option.help
     )
 
 

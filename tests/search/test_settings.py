@@ -1,6 +1,7 @@
 """What a launch is told: durations, settings, and one-line messages about mistakes."""
 
 from argparse import ArgumentTypeError
+from collections.abc import Callable
 
 import pytest
 
@@ -138,3 +139,20 @@ def test_what_is_no_size(text: str) -> None:
 )
 def test_addresses_of_clusters(address: str) -> None:
     assert make_settings(**GOOD, address=address).address == address
+
+
+@pytest.mark.parametrize(
+    ("value", "parse", "text"),
+    [
+        (300.0, arguments.duration, "5m"),
+        (90.0, arguments.duration, "90s"),
+        (10**8, arguments.size, "100MB"),
+        (3, int, "3"),
+        ("curves", str, "curves"),
+    ],
+)
+def test_defaults_are_written_as_they_are_read(
+    value: object, parse: Callable[[str], object], text: str
+) -> None:
+    assert arguments.written(value, parse) == text
+    assert parse(text) == value
