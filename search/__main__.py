@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.cli.parsing import Parser, not_negative, positive, without_password
+from fmnist_models.cli.arguments import Parser, whole_number
+from search.cli.search_options import add_option, storage_of
 from search.errors import UsageError, as_search_error
-from search.settings import storage_default
 
 
 def build_parser() -> Parser:
@@ -34,11 +33,14 @@ def build_parser() -> Parser:
         "of --out: .yaml, .yml, .py, else json)",
     )
     export.add_argument(
-        "--top", type=positive, default=1, help="configurations to compare (default: 1)"
+        "--top",
+        type=whole_number(1, 1000),
+        default=1,
+        help="configurations to compare (default: 1)",
     )
     export.add_argument(
         "--seeds",
-        type=not_negative,
+        type=whole_number(0, 1000),
         default=0,
         help="fresh seeds to train each again on, on the search's own split, here and now; 0 takes "
         "the trials' own values (default: 0)",
@@ -59,11 +61,7 @@ def build_parser() -> Parser:
         command.add_argument(
             "--study", required=required, help="name" + ("" if required else " (default: all)")
         )
-        command.add_argument(
-            "--storage",
-            default=storage_default(os.environ),
-            help="database URL (default: $FMNIST_SEARCH_STORAGE, else sqlite:///fmnist_search.db)",
-        )
+        add_option(command, "storage")
     return parser
 
 
@@ -71,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status is 0, or that of the error (see `search.errors`)."""
     options = build_parser().parse_args(arguments)
     try:
+        options.storage = storage_of(options.storage)
         return _run(options)
     except KeyboardInterrupt:
         return 130
@@ -84,9 +83,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from search.cli import commands
-
-    if options.storage != storage_default(os.environ):
-        without_password(options.storage)
 
     match options.command:
         case "status":

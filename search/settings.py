@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 
+from fmnist_models.cli.arguments import duration, size, written
 from fmnist_models.config.base import Config, explain
 from fmnist_models.config.registry import check_name
 from fmnist_models.errors import ConfigError
@@ -19,9 +23,56 @@ SamplerName = Literal["curves", "tpe", "gp", "cmaes", "qmc", "random"]
 SchedulerName = Literal["asha", "quota", "hyperband", "median", "fifo"]
 SAMPLERS: tuple[str, ...] = get_args(SamplerName)
 SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
+STORAGE_VARIABLE = "FMNIST_SEARCH_STORAGE"
 DEFAULT_STORAGE = "sqlite:///fmnist_search.db"
+CHOICES: dict[str, tuple[str, Iterable[str]]] = {
+    "space": ("space", SPACES),
+    "sampler": ("--sampler", SAMPLERS),
+    "scheduler": ("--scheduler", SCHEDULERS),
+}
 STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 ADDRESS = r"auto|([A-Za-z0-9][A-Za-z0-9.-]{0,253}|\[[0-9A-Fa-f:]+\]):[1-9][0-9]{0,4}"
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a setting is given on the command line, and what `--help` says of it.
+
+    `unset` says what the default None stands for. `name` and `parse`, the argument type, are given
+    where they are not those of the field.
+    """
+
+    group: str
+    help: str
+    unset: str = ""
+    name: str = ""
+    parse: Callable[[str], object] | None = None
+
+
+_general, _study, _search, _machine, _faults = (
+    partial(Option, group) for group in ("", "study", "search", "machine and data", "faults")
+)
+
+
+def matching(pattern: str, advice: str) -> AfterValidator:
+    """The check that a text, if one is given, matches all of `pattern`."""
+
+    def check(text: str | None) -> str | None:
+        if text is not None and not re.fullmatch(pattern, text):
+            raise ValueError(advice)
+        return text
+
+    return AfterValidator(check)
+
+
+StudyName = Annotated[
+    str, matching(STUDY_NAME, "use 1 to 100 letters, digits, dots, dashes and underscores")
+]
+Address = Annotated[
+    str | None, matching(ADDRESS, "use auto or HOST:PORT, as `ray start --head` prints it")
+]
+Folder = Annotated[str | None, matching(r"[^\0]+", "name a folder")]
+Count = Annotated[int | None, Field(ge=1, le=10_000)]
 
 
 class SearchSettings(Config):
@@ -31,65 +82,122 @@ class SearchSettings(Config):
     in bytes. `max_epoch_seconds` of infinity is spelt 0: no limit.
     """
 
-    space: str
-    trials: Annotated[int, Field(ge=1, le=1_000_000)]
-    study: str
-    storage: str = DEFAULT_STORAGE
-    epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    grace_period: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
-    sampler: SamplerName = "curves"
-    scheduler: SchedulerName = "quota"
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    time_budget_seconds: Annotated[float, Field(gt=0)] | None = None
-    max_epoch_seconds: Annotated[float, Field(ge=0)] | None = None
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    cpus_per_trial: Annotated[float, Field(gt=0, le=1024)] | None = None
-    gpus_per_trial: Annotated[float, Field(ge=0, le=64)] | None = None
-    address: str | None = None
-    data_dir: str | None = None
-    train_samples: Annotated[int, Field(ge=1000)] | None = None
-    checkpoint_dir: str | None = None
-    retries: Annotated[int, Field(ge=0, le=100)] = 2
-    trial_timeout_seconds: Annotated[float, Field(gt=0)] | None = None
-    database_outage_seconds: Annotated[float, Field(ge=0)] = 300.0
-    min_free_bytes: Annotated[int, Field(ge=0)] = 100_000_000
+    space: Annotated[str, _general("search space (see --list-spaces)")]
+    trials: Annotated[
+        int, Field(ge=1, le=1_000_000), _general("finished trials of the study in total")
+    ]
+    study: Annotated[StudyName, _study("name of the study", "the space's name")]
+    storage: Annotated[
+        str, _study("database URL", f"${STORAGE_VARIABLE}, else {DEFAULT_STORAGE}")
+    ] = DEFAULT_STORAGE
+    epochs: Annotated[Count, _search("most epochs of a trial", "9 on a CPU, 27 on a GPU")] = None
+    grace_period: Annotated[
+        Count,
+        _search(
+            "epochs before a trial may be stopped; a warning says when they tell too little of "
+            "later ones",
+            "epochs / reduction factor squared",
+        ),
+    ] = None
+    reduction_factor: Annotated[
+        int, Field(ge=2, le=100), _search("one in so many passes a rung")
+    ] = 3
+    sampler: Annotated[
+        SamplerName,
+        _search(
+            f"{', '.join(SAMPLERS)}; curves is a Gaussian process over the learning curves of all "
+            "trials"
+        ),
+    ] = "curves"
+    scheduler: Annotated[
+        SchedulerName,
+        _search(
+            f"{', '.join(SCHEDULERS)}; quota is asha that lets only so many trials pass a rung"
+        ),
+    ] = "quota"
+    seed: Annotated[int, Field(ge=0, lt=2**31), _search("of sampler and training")] = 0
+    time_budget_seconds: Annotated[
+        float | None,
+        Field(gt=0),
+        _search("end after this long, e.g. 30m", "no limit", "--time-budget", duration),
+    ] = None
+    max_epoch_seconds: Annotated[
+        float | None,
+        Field(ge=0),
+        _search(
+            "start no configuration whose epoch takes longer, e.g. 90s; 0: no limit",
+            "2m on a CPU, 40s in quick, no limit on a GPU; --time-budget lowers it so far that "
+            "three whole trials fit into the budget",
+            "--max-epoch-time",
+            duration,
+        ),
+    ] = None
+    concurrency: Annotated[Count, _machine("trials at a time", "what fits")] = None
+    cpus_per_trial: Annotated[
+        float | None, Field(gt=0, le=1024), _machine("CPU cores of a trial", "1")
+    ] = None
+    gpus_per_trial: Annotated[
+        float | None,
+        Field(ge=0, le=64),
+        _machine("GPUs of a trial, may be a part", "1, 1/2 or 1/4, as was measured to suffice"),
+    ] = None
+    address: Annotated[
+        Address,
+        _machine("Ray cluster to join: auto or HOST:PORT; needs its token, see README", "none"),
+    ] = None
+    data_dir: Annotated[
+        Folder, _machine("folder of the four idx files", "found or fetched, see README")
+    ] = None
+    train_samples: Annotated[
+        int | None,
+        Field(ge=1000),
+        _machine("train on a stratified part, 1,000 at least", "all 50,000 images"),
+    ] = None
+    checkpoint_dir: Annotated[
+        Folder,
+        _faults(
+            "folder of the running trials' checkpoints",
+            "FILE.checkpoints beside a SQLite FILE, else in the user's cache; on a cluster, "
+            "name one that all nodes share",
+        ),
+    ] = None
+    retries: Annotated[
+        int,
+        Field(ge=0, le=100),
+        _faults("most times that a trial which raised, hung or lost its worker is tried again"),
+    ] = 2
+    trial_timeout_seconds: Annotated[
+        float | None,
+        Field(gt=0),
+        _faults(
+            "an epoch that takes longer counts as hung and is ended, e.g. 20m",
+            "10 times what it is expected to take, at least 10m",
+            "--trial-timeout",
+            duration,
+        ),
+    ] = None
+    database_outage_seconds: Annotated[
+        float,
+        Field(ge=0),
+        _faults(
+            "wait this long for a database that is gone before giving up",
+            name="--database-outage",
+            parse=duration,
+        ),
+    ] = 300.0
+    min_free_bytes: Annotated[
+        int,
+        Field(ge=0),
+        _faults(
+            "start no trial with less free disk than this, e.g. 1GB", name="--min-free", parse=size
+        ),
+    ] = 100_000_000
 
-    @field_validator("space")
+    @field_validator("space", "sampler", "scheduler", mode="before")
     @classmethod
-    def _known_space(cls, space: str) -> str:
-        return check_name(space, SPACES, "space")
-
-    @field_validator("sampler", mode="before")
-    @classmethod
-    def _known_sampler(cls, sampler: str) -> str:
-        return check_name(sampler, SAMPLERS, "--sampler")
-
-    @field_validator("scheduler", mode="before")
-    @classmethod
-    def _known_scheduler(cls, scheduler: str) -> str:
-        return check_name(scheduler, SCHEDULERS, "--scheduler")
-
-    @field_validator("study")
-    @classmethod
-    def _plain_study_name(cls, study: str) -> str:
-        if not re.fullmatch(STUDY_NAME, study):
-            raise ValueError("use 1 to 100 letters, digits, dots, dashes and underscores")
-        return study
-
-    @field_validator("address")
-    @classmethod
-    def _plain_address(cls, address: str | None) -> str | None:
-        if address is not None and not re.fullmatch(ADDRESS, address):
-            raise ValueError("use auto or HOST:PORT, as `ray start --head` prints it")
-        return address
-
-    @field_validator("data_dir", "checkpoint_dir")
-    @classmethod
-    def _plain_path(cls, path: str | None) -> str | None:
-        if path is not None and (not path or "\0" in path):
-            raise ValueError("name a folder")
-        return path
+    def _known(cls, name: object, info: ValidationInfo) -> object:
+        what, names = CHOICES[str(info.field_name)]
+        return check_name(name, names, what) if isinstance(name, str) else name
 
     @field_validator("gpus_per_trial")
     @classmethod
@@ -104,6 +212,28 @@ class SearchSettings(Config):
         return Path(self.data_dir) if self.data_dir else None
 
 
+def _option_of(name: str, field: FieldInfo) -> Option:
+    """The option of a field, complete."""
+    option = next(about for about in field.metadata if isinstance(about, Option))
+    kinds = {field.annotation, *get_args(field.annotation)}
+    parse = option.parse or next((kind for kind in (int, float) if kind in kinds), str)
+    default = option.unset or ("" if field.is_required() else written(field.default, parse))
+    return Option(
+        group=option.group,
+        help=f"{option.help} (default: {default})" if default else option.help,
+        name=option.name or _spelt(name),
+        parse=parse,
+    )
+
+
+def _spelt(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
+
+
+OPTIONS = {name: _option_of(name, field) for name, field in SearchSettings.model_fields.items()}
+"""The option of each setting, in the order of the help, with its default in the help text."""
+
+
 def make_settings(**values: object) -> SearchSettings:
     """Checked settings; raises UsageError in one line that names the option and the value."""
     try:
@@ -111,19 +241,10 @@ def make_settings(**values: object) -> SearchSettings:
     except ConfigError as error:
         raise UsageError(str(error)) from None
     except ValidationError as error:
-        option = str(error.errors()[0]["loc"][0]) if error.errors()[0]["loc"] else ""
-        name = f"--{_option(option)}" if option else ""
-        raise UsageError(explain(error).replace(f"{option}:", f"{name}:", 1)) from None
-
-
-def _option(field: str) -> str:
-    """The command line's word for a field."""
-    if field == "max_epoch_seconds":
-        return "max-epoch-time"
-    return field.removesuffix("_seconds").removesuffix("_bytes").replace("_", "-")
-
-
-STORAGE_VARIABLE = "FMNIST_SEARCH_STORAGE"
+        field = str(error.errors()[0]["loc"][0])
+        complaint = explain(error).partition(": ")[2]
+        name = OPTIONS[field].name if field in OPTIONS else _spelt(field)
+        raise UsageError(f"{name}: {complaint}") from None
 
 
 def storage_default(environment: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from fmnist_models.cli.parsing import Parser
+from fmnist_models.cli.arguments import Parser
 from fmnist_models.config.base import explain
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.errors import ConfigError, FmnistError
@@ -23,7 +23,7 @@ from spaces import SpaceContext, get_space
 from spaces.catalog import PATH, write_catalog
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Both commands and their options."""
     parser = Parser(prog="python -m spaces", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -7,10 +7,9 @@ from storage.launches import Launches
 from storage.optuna_tables import queued_parameters, trial_id_of
 from storage.rows import DecisionRow, EpochRow, JsonObject, Launch, LaunchStart, TrialRecord
 from storage.study_store import RETRY_OF, StudyStore
-from storage.url import LEAST_FREE_BYTES, mask_url
+from storage.url import mask_url
 
 __all__ = [
-    "LEAST_FREE_BYTES",
     "RETRY_OF",
     "Database",
     "DecisionRow",

@@ -18,7 +18,7 @@ from storage.errors import StorageRefused
 from storage.rows import JsonObject
 from storage.schema import ensure_schema
 from storage.study_store import StudyStore
-from storage.url import LEAST_FREE_BYTES, check_file, check_space, parse_url, sqlite_path
+from storage.url import check_file, check_space, parse_url, sqlite_path
 
 if TYPE_CHECKING:
     from storage.optuna_storage import SearchRDBStorage
@@ -130,7 +130,7 @@ def open_database(
     *,
     create: bool = True,
     busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
-    least_free_bytes: int = LEAST_FREE_BYTES,
+    least_free_bytes: int = 0,
 ) -> Database:
     """The database at `url`, created or brought to the newest schema as needed.
 

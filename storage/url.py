@@ -19,7 +19,6 @@ _NETWORK_FILE_SYSTEMS = (
     "9p afs beegfs blobfuse2 ceph ceph-fuse cifs coda davfs drvfs gcsfuse glusterfs"
     " gpfs lustre ncpfs nfs nfs4 orangefs pvfs2 rclone s3fs smb2 smb3 smbfs sshfs"
 )
-LEAST_FREE_BYTES = 100_000_000
 
 
 def mask_url(text: str) -> str:
@@ -86,7 +85,7 @@ def check_file(path: Path, *, mounts: str | None = None) -> None:
         )
 
 
-def check_space(path: Path, least_bytes: int = LEAST_FREE_BYTES) -> None:
+def check_space(path: Path, least_bytes: int) -> None:
     """Make sure that a search that starts now has room for its database at `path`.
 
     Raises StorageRefused when fewer than `least_bytes` are free on its disk.

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+
+from fmnist_models.cli.arguments import Parser, minutes, whole_number
 
 DESCRIPTION = """Final training of a configuration, its score, and what comes of it: model folders
 that can be read about, used from the shell and from Python, combined and exported."""
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line on stderr, with exit status 2."""
-
-    def __init__(self, **options: object) -> None:
-        super().__init__(**{**options, "allow_abbrev": False})  # type: ignore[arg-type]
-
-    def error(self, message: str) -> NoReturn:
-        """End the program with `message`."""
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
 
 
 def build_parser() -> Parser:
@@ -39,7 +29,7 @@ def build_parser() -> Parser:
     _add_training(train)
     train.add_argument(
         "--seeds",
-        type=_count,
+        type=whole_number(1, 100),
         metavar="N",
         help="train N models, with seeds upwards from the configuration's, into OUT/seed-..., and "
         "report all (default: one model into OUT)",
@@ -87,7 +77,7 @@ def _add_training(command: Parser) -> None:
     command.add_argument("--seed", type=int, help="random seed (default: as in the configuration)")
     command.add_argument(
         "--max-minutes",
-        type=_minutes,
+        type=minutes,
         metavar="M",
         help="lower the number of epochs, before the first, to what fits into M minutes by a short "
         "measurement (default: no limit)",
@@ -207,21 +197,3 @@ def _add_data(command: Parser) -> None:
 
 def _add_device(command: Parser) -> None:
     command.add_argument("--device", help="cpu or cuda (default: cuda where there is a GPU)")
-
-
-def _count(text: str) -> int:
-    """An argument type: 1 to 100."""
-    if not text.isdigit() or not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 100")
-    return int(text)
-
-
-def _minutes(text: str) -> float:
-    """An argument type: minutes above 0, up to a year of them."""
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = 0.0
-    if not 0 < minutes < 600_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
-    return minutes

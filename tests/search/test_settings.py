@@ -1,9 +1,13 @@
 """What a launch is told: durations, settings, and one-line messages about mistakes."""
 
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+
 import pytest
 
+from fmnist_models.cli import arguments
 from search.errors import UsageError
-from search.quantities import duration, parse_duration, parse_size, percent
+from search.quantities import duration, percent
 from search.settings import DEFAULT_STORAGE, make_settings
 
 GOOD = {"space": "quick", "trials": 3, "study": "s"}
@@ -24,15 +28,15 @@ GOOD = {"space": "quick", "trials": 3, "study": "s"}
     ],
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
+    assert arguments.duration(text) == seconds
 
 
 @pytest.mark.parametrize(
     "text", ["", "m", "5d", "-5m", "5 m", "1h30", "h5", "nan", "inf", "1e3", "5mm ", "½h"]
 )
 def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(ValueError, match="is no duration; write for example 90s, 30m or 1h30m"):
-        parse_duration(text)
+    with pytest.raises(ArgumentTypeError, match="no duration; write for example 90s, 30m or 1h30m"):
+        arguments.duration(text)
 
 
 def test_defaults() -> None:
@@ -121,13 +125,13 @@ def test_per_cent(share: float | None, text: str) -> None:
     ],
 )
 def test_sizes(text: str, size: int) -> None:
-    assert parse_size(text) == size
+    assert arguments.size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "MB", "-1", "1GiB", "1mb", "1e9", "nan", "1 2MB", "9" * 20])
 def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match="is no size; write for example 500MB or 2GB"):
-        parse_size(text)
+    with pytest.raises(ArgumentTypeError, match="is no size; write for example 500MB or 2GB"):
+        arguments.size(text)
 
 
 @pytest.mark.parametrize(
@@ -135,3 +139,20 @@ def test_what_is_no_size(text: str) -> None:
 )
 def test_addresses_of_clusters(address: str) -> None:
     assert make_settings(**GOOD, address=address).address == address
+
+
+@pytest.mark.parametrize(
+    ("value", "parse", "text"),
+    [
+        (300.0, arguments.duration, "5m"),
+        (90.0, arguments.duration, "90s"),
+        (10**8, arguments.size, "100MB"),
+        (3, int, "3"),
+        ("curves", str, "curves"),
+    ],
+)
+def test_defaults_are_written_as_they_are_read(
+    value: object, parse: Callable[[str], object], text: str
+) -> None:
+    assert arguments.written(value, parse) == text
+    assert parse(text) == value
