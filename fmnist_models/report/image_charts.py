@@ -24,7 +24,7 @@ _TWO = ListedColormap(["#2a6fb5", "#e0631f"])
 
 
 @dataclass(frozen=True)
-class Seen:
+class ClassifiedImages:
     """Test images with what a model made of them; `names` of the classes."""
 
     images: NDArray[np.uint8]
@@ -52,7 +52,7 @@ class Seen:
         return int(found[self.probabilities[found, taken_for].argmax()])
 
 
-def worst_mistakes(seen: Seen) -> Figure:
+def worst_mistakes(seen: ClassifiedImages) -> Figure:
     """The most confident of the wrong predictions, as images with true and predicted class."""
     worst = seen.mistakes()[: WORST_ROWS * WORST_COLUMNS]
     rows = max(1, -(-len(worst) // WORST_COLUMNS))
@@ -72,7 +72,7 @@ def worst_mistakes(seen: Seen) -> Figure:
     return figure
 
 
-def _tile(axes: Axes, seen: Seen, index: int, colour: str) -> None:
+def _tile(axes: Axes, seen: ClassifiedImages, index: int, colour: str) -> None:
     predicted = int(seen.predicted[index])
     share = 100 * seen.probabilities[index, predicted]
     _picture(axes, seen.images[index], colour)
@@ -93,7 +93,7 @@ def _picture(axes: Axes, image: NDArray[np.uint8], frame: str = LINE) -> None:
         spine.set(visible=True, color=frame, linewidth=1)
 
 
-def lookalikes(seen: Seen, matrix: NDArray[np.int64], labels: Sequence[int]) -> Figure:
+def lookalikes(seen: ClassifiedImages, matrix: NDArray[np.int64], labels: Sequence[int]) -> Figure:
     """The classes `labels` among themselves: counts, and the most confident image of each cell.
 
     `matrix` (C, C) is the confusion matrix of all classes.
@@ -119,7 +119,7 @@ def lookalikes(seen: Seen, matrix: NDArray[np.int64], labels: Sequence[int]) -> 
     return figure
 
 
-def _cell(axes: Axes, seen: Seen, true: int, taken: int) -> None:
+def _cell(axes: Axes, seen: ClassifiedImages, true: int, taken: int) -> None:
     index = seen.most_confident(true, taken)
     if index is None:
         axes.set_xticks([])
@@ -139,7 +139,7 @@ class Attributed:
     maps: NDArray[np.floating]
 
 
-def saliency(seen: Seen, attributed: Attributed) -> Figure:
+def saliency(seen: ClassifiedImages, attributed: Attributed) -> Figure:
     """Images above, below what of each the network goes by: orange for, blue against."""
     count = len(attributed.indices)
     half = -(-count // 2)
@@ -159,7 +159,9 @@ def saliency(seen: Seen, attributed: Attributed) -> Figure:
     return figure
 
 
-def _attributed(pair: NDArray[np.object_], seen: Seen, attributed: Attributed, place: int) -> None:
+def _attributed(
+    pair: NDArray[np.object_], seen: ClassifiedImages, attributed: Attributed, place: int
+) -> None:
     index, values = attributed.indices[place], attributed.maps[place]
     true, named = int(seen.labels[index]), int(seen.predicted[index])
     _picture(pair[0], seen.images[index])

@@ -22,7 +22,7 @@ from fmnist_models.files import make_folder, write_atomically
 from fmnist_models.report import charts as figures
 from fmnist_models.report import image_charts as image_figures
 from fmnist_models.report.charts import DPI, WIDEST, png
-from fmnist_models.report.image_charts import Attributed, Seen
+from fmnist_models.report.image_charts import Attributed, ClassifiedImages
 from fmnist_models.report.model_card import Facts, card_text, facts_of
 from fmnist_models.report.saliency import attributions
 from fmnist_models.saved_model.folder import (
@@ -101,7 +101,7 @@ def _pictures(metrics: ModelMetrics, tested: Tested) -> Iterator[Picture]:
     header = tested.header
     names = class_names(header.digest, header.classes)
     images, labels = tested.images.images[:, 0].numpy(), tested.images.labels.numpy()
-    seen = Seen(images, labels, tested.probabilities, names)
+    seen = ClassifiedImages(images, labels, tested.probabilities, names)
     matrix = np.array(details.confusion)
     yield Picture(
         "confusion-matrix",
@@ -149,7 +149,7 @@ def _pictures(metrics: ModelMetrics, tested: Tested) -> Iterator[Picture]:
         )
 
 
-def _attributed(tested: Tested, seen: Seen) -> Attributed:
+def _attributed(tested: Tested, seen: ClassifiedImages) -> Attributed:
     """Saliency of the surest image of the first classes, and of the surest mistakes."""
     surest = (seen.most_confident(c, c) for c in range(min(len(seen.names), MOST_ATTRIBUTED)))
     indices = [index for index in surest if index is not None]
