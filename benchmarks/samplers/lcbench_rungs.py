@@ -29,7 +29,11 @@ from benchmarks.samplers.lcbench_simulation import (
 )
 from benchmarks.samplers.lcbench_surrogate import EPOCHS, Surrogate, suggest
 from search.samplers.registry import make_sampler
-from search.schedulers.rank_correlation import RungCorrelation, rung_correlations, warning
+from search.schedulers.rank_correlation import (
+    RungCorrelation,
+    grace_period_warning,
+    rung_correlations,
+)
 from search.schedulers.rules import Asha
 
 GRACES = (1, 3)
@@ -53,11 +57,11 @@ def search(surrogate: Surrogate, sampler: str, grace: int, seed: int, budget: in
         if result.epoch >= FIRST_COUNTED and result.value > highest:
             highest, incumbent = result.value, result.final
         if result.epoch in rungs and not warned:
-            warned = bool(warning(correlations(tuner, rungs)))
+            warned = bool(grace_period_warning(correlations(tuner, rungs)))
         if used == budget * EPOCHS:
             break
     found = correlations(tuner, [*rungs, EPOCHS])
-    return [found[0].estimate, warned, bool(warning(found)), incumbent]
+    return [found[0].estimate, warned, bool(grace_period_warning(found)), incumbent]
 
 
 def rank_correlation(surrogate: Surrogate, rung: int) -> float:

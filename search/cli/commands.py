@@ -12,9 +12,9 @@ from fmnist_models.files import make_folder
 from search.errors import UsageError
 from search.quantities import percent
 from search.results import export as exporting
-from search.results.drivers import drivers_as_json, drivers_of
+from search.results.drivers import drivers_of
 from search.results.export_formats import format_of
-from search.results.fresh_seeds import evidence_lines, gather
+from search.results.fresh_seeds import evidence_lines, rescore_on_fresh_seeds
 from search.results.summary import summarize, summary_lines
 from storage import Database, StorageRefused, StudyStore, open_database
 
@@ -38,7 +38,7 @@ def status(storage: str, study: str | None, *, as_json: bool) -> int:
                 continue
             summary, drivers = summarize(found), drivers_of(found.launches)
             if as_json:
-                about = {"drivers": drivers_as_json(drivers)}
+                about = {"drivers": [driver.model_dump(mode="json") for driver in drivers]}
                 print(json.dumps({**summary.model_dump(mode="json"), **about}))
             else:
                 lines = [*summary_lines(summary), *(driver.line for driver in drivers)]
@@ -71,7 +71,9 @@ def export(
         runs = path.with_name(f".{path.name}.runs")
         if seeds:
             make_folder(path.parent)
-            evidence = gather(found, top=top, seeds=seeds, data_dir=data_dir, runs=runs, say=_say)
+            evidence = rescore_on_fresh_seeds(
+                found, top=top, seeds=seeds, data_dir=data_dir, runs=runs, say=_say
+            )
         summary = exporting.export(found, path, force=force, evidence=evidence, form=chosen)
         runs.unlink(missing_ok=True)
     best = summary.best

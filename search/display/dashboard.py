@@ -1,9 +1,9 @@
 """optuna-dashboard over a search's database, served to this machine alone.
 
-The dashboard asks nobody who they are, so a page from elsewhere, open in the same browser, could
-have it delete a study. Therefore: loopback only, only requests that name this server as their host
-and come from its own pages, and nothing but reading unless that is asked for. Artifacts are saved
-and not shown, as they may be pages themselves.
+The dashboard knows no users, so a foreign page that is open in the same browser could have it
+delete a study. So it listens on loopback, answers only requests that name it as their host and come
+from its own pages, and only reads, unless it is started as writable. Artifacts may be pages that
+somebody uploaded: they are saved, not shown.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from storage import Database
 HOST = "127.0.0.1"
 READING = ("GET", "HEAD", "OPTIONS")
 NO_SNIFFING = (("X-Content-Type-Options", "nosniff"),)
+"""Headers of every answer."""
 AS_A_FILE = (("Content-Disposition", "attachment"), ("Content-Security-Policy", "sandbox"))
-"""Headers of every answer, and of artifacts, which may be pages that somebody uploaded."""
+"""Headers of artifacts, so that a browser saves them."""
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A page asks for several things at once, and a slow one must not hold up the rest."""
+    """Answers in threads: of the many things that a page asks for a slow one delays no other."""
 
     daemon_threads = True
 

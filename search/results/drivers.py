@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-
-from pydantic import JsonValue
-
 from fmnist_models.config.base import Config
 from search.quantities import duration
 from search.trials.driver_leases import LEASE_SECONDS
-from storage import Launch, Launches
+from storage import Launches
 
 
 class Driver(Config):
@@ -32,30 +27,22 @@ class Driver(Config):
     @property
     def line(self) -> str:
         """The driver in words."""
-        heard = f"last heard of {duration(self.silent_seconds)} ago"
-        state = (
-            "silent, its trials are queued again by the next driver" if self.is_silent else heard
-        )
-        return (
-            f"Driver: process {self.pid} on {self.host}, for {duration(self.running_seconds)}, "
-            f"{state}."
-        )
+        state = f"last heard of {duration(self.silent_seconds)} ago"
+        if self.is_silent:
+            state = "silent, its trials are queued again by the next driver"
+        running = duration(self.running_seconds)
+        return f"Driver: process {self.pid} on {self.host}, for {running}, {state}."
 
 
 def drivers_of(launches: Launches) -> list[Driver]:
     """The drivers of a study that have not ended, the oldest first."""
-    return [_driver(launch, launches.now()) for launch in launches.open()]
-
-
-def _driver(launch: Launch, now: datetime) -> Driver:
-    return Driver(
-        host=launch.host.partition(" ")[0],  # which start of it is of no interest
-        pid=launch.pid,
-        running_seconds=max(0.0, (now - launch.started_at).total_seconds()),
-        silent_seconds=max(0.0, (now - launch.heartbeat_at).total_seconds()),
-    )
-
-
-def drivers_as_json(drivers: Sequence[Driver]) -> list[JsonValue]:
-    """Drivers as JSON values."""
-    return [driver.model_dump(mode="json") for driver in drivers]
+    now = launches.now()
+    return [
+        Driver(
+            host=launch.host.partition(" ")[0],  # which start of it is of no interest
+            pid=launch.pid,
+            running_seconds=max(0.0, (now - launch.started_at).total_seconds()),
+            silent_seconds=max(0.0, (now - launch.heartbeat_at).total_seconds()),
+        )
+        for launch in launches.open()
+    ]

@@ -1,7 +1,7 @@
 """Writing the best configuration of a study, with how that is known, for final training to read.
 
 "Best" is the COMPLETE trial with the highest validation accuracy after its last epoch; of equals,
-the earlier one. With evidence from fresh seeds (see evidence.py) it is the one of the top trials
+the earlier one. With evidence from fresh seeds (see fresh_seeds.py) it is the one of the top trials
 with the highest mean validation accuracy on those.
 """
 
@@ -14,12 +14,12 @@ from pydantic import JsonValue
 from fmnist_models.config.files import EXPORT_FORMAT
 from fmnist_models.errors import OutputError
 from fmnist_models.files import make_folder, write_atomically
-from search.errors import NoResultError, UsageError
+from search.errors import UsageError
 from search.results.export_formats import Format, as_text, is_export
 from search.results.fresh_seeds import Evidence
 from search.results.provenance import code_digest
 from search.results.significance import simultaneous_interval
-from search.results.summary import BestTrial, Summary, environment_of, summarize
+from search.results.summary import BestTrial, Summary, environment_of, no_result, summarize
 from storage import StudyStore
 
 CORRECTION = (
@@ -54,7 +54,7 @@ def export(
     """
     summary = summary or summarize(store)
     if summary.best is None:
-        raise NoResultError(f"study {store.name!r} has no completed trial to export; search longer")
+        raise no_result(store)
     check_place(path, force)
     make_folder(path.parent)
     content = _content(store, summary, summary.best, evidence)

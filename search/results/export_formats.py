@@ -22,15 +22,15 @@ FORMATS: tuple[Format, ...] = ("json", "yaml", "python")
 _SUFFIXES: dict[str, Format] = {".yaml": "yaml", ".yml": "yaml", ".py": "python"}
 _MARK = f"# {EXPORT_FORMAT}"
 """First line of an export that is no JSON."""
+_ALWAYS_IMPORTED = {"ExportedConfig", "build_network"}
 
 
 def format_of(path: Path, wanted: str | None) -> Format:
     """The format to write: as `wanted`, else by the ending of `path`; raises UsageError."""
     if wanted is None:
         return _SUFFIXES.get(path.suffix.lower(), "json")
-    for known in FORMATS:
-        if wanted == known:
-            return known
+    if wanted in FORMATS:
+        return wanted
     raise UsageError(f"--format {wanted!r} is not known; choose from {', '.join(FORMATS)}")
 
 
@@ -57,33 +57,39 @@ def is_export(path: Path) -> bool:
     return isinstance(content, dict) and content.get("format") == EXPORT_FORMAT
 
 
+_PROGRAM = """\
+{mark}
+\"\"\"An export of fmnist-search: rebuilds the network of `config`, untrained.\"\"\"
+
+from fmnist_models import (
+{names}
+)
+
+config = {config}
+
+evidence = {evidence}
+
+export = ExportedConfig(
+    config=config,
+    study={export.study!r},
+    trial={export.trial!r},
+    validation_accuracy={export.validation_accuracy!r},
+    evidence=evidence,
+)
+model = build_network(config, classes=10)
+"""
+
+
 def _python(export: ExportedConfig) -> str:
     """A program with the configuration written out."""
-    config = export.config
-    names = {type(part).__name__ for part in _parts(config)} | {"ExportedConfig", "build_network"}
-    evidence = pformat(export.evidence, width=96, sort_dicts=False)
-    lines = [
-        _MARK,
-        '"""An export of fmnist-search: rebuilds the network of `config`, untrained."""',
-        "",
-        "from fmnist_models import (",
-        *(f"    {name}," for name in sorted(names)),
-        ")",
-        "",
-        f"config = {_literal(config, 0)}",
-        "",
-        f"evidence = {evidence}",
-        "",
-        "export = ExportedConfig(",
-        "    config=config,",
-        f"    study={export.study!r},",
-        f"    trial={export.trial!r},",
-        f"    validation_accuracy={export.validation_accuracy!r},",
-        "    evidence=evidence,",
-        ")",
-        "model = build_network(config, classes=10)",
-    ]
-    return "\n".join(lines) + "\n"
+    classes = {type(part).__name__ for part in _parts(export.config)}
+    return _PROGRAM.format(
+        mark=_MARK,
+        names="\n".join(f"    {name}," for name in sorted(classes | _ALWAYS_IMPORTED)),
+        config=_literal(export.config, 0),
+        evidence=pformat(export.evidence, width=96, sort_dicts=False),
+        export=export,
+    )
 
 
 def _parts(config: BaseModel) -> Iterator[BaseModel]:

@@ -1,7 +1,7 @@
 """How good the best configurations really are: trained again on fresh seeds, and compared.
 
 The best of many trials owes some of its value to luck: to its seed, and to the validation images.
-Fresh seeds take the first away; `statistics.corrected_best` takes away what picking among the top
+Fresh seeds take the first away; `significance.corrected_best` takes away what picking among the top
 configurations adds by the second. What remains is that the top themselves were picked on the same
 validation images: only images never used, the test set's, are free of that.
 """
@@ -15,14 +15,14 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from optuna.trial import TrialState
 from pydantic import JsonValue
 
 from fmnist_models.config.base import Config, Probability
 from fmnist_models.config.trial import TrialConfig
-from search.errors import NoResultError, UsageError
+from search.errors import UsageError
 from search.results.rerun_store import RerunStore
 from search.results.significance import SeedNoise, corrected_best, holm, paired_p_value, seed_noise
+from search.results.summary import best_first, no_result
 from storage import StudyStore
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Candidate(Config):
 
 
 class Evidence(Config):
-    """What `gather` found. `candidates` from the best mean downwards, the winner first."""
+    """What `rescore_on_fresh_seeds` found; `candidates` by falling mean, the winner first."""
 
     method: str = METHOD
     seeds: tuple[int, ...]
@@ -97,7 +97,7 @@ class _Scored:
     scores: NDArray[np.float64]
 
 
-def gather(
+def rescore_on_fresh_seeds(
     store: StudyStore,
     *,
     top: int,
@@ -114,6 +114,8 @@ def gather(
     """
     import time
 
+    import numpy as np
+
     from fmnist_models.compute.precision import choose_precision, default_device
 
     start = time.perf_counter()
@@ -128,7 +130,7 @@ def gather(
         scored.append(_rescore(reruns, number, value, config, fresh, say))
     ranked = sorted(scored, key=lambda one: (-one.candidate.mean, one.candidate.trial))
     noise = seed_noise([one.candidate.accuracies for one in ranked])
-    accuracy, interval = corrected_best(_stack(ranked), noise)
+    accuracy, interval = corrected_best(np.stack([one.scores for one in ranked]), noise)
     return Evidence(
         seeds=fresh,
         train_images=len(dataset.train),
@@ -143,13 +145,8 @@ def gather(
 
 def top_trials(store: StudyStore, top: int) -> list[tuple[int, float, TrialConfig]]:
     """The best COMPLETE trials with different configurations: number, value, configuration."""
-    complete = [
-        trial
-        for trial in store.trials()
-        if trial.state == TrialState.COMPLETE and trial.value is not None
-    ]
     found: dict[str, tuple[int, float, TrialConfig]] = {}
-    for trial in sorted(complete, key=lambda t: (-(t.value or 0.0), t.number)):
+    for trial in best_first(store.trials()):
         record = store.trial_record(trial.number)
         if record is None or len(found) == top:
             continue
@@ -157,7 +154,7 @@ def top_trials(store: StudyStore, top: int) -> list[tuple[int, float, TrialConfi
         config = TrialConfig.model_validate_json(json.dumps(record.config))
         found.setdefault(key, (trial.number, trial.value or 0.0, config))
     if not found:
-        raise NoResultError(f"study {store.name!r} has no completed trial to export; search longer")
+        raise no_result(store)
     return list(found.values())
 
 
@@ -203,12 +200,6 @@ def _rescore(
         deviation=stdev(accuracies) if len(accuracies) > 1 else None,
     )
     return _Scored(candidate, np.mean([run.correct for run in runs], axis=0))
-
-
-def _stack(ranked: Sequence[_Scored]) -> NDArray[np.float64]:
-    import numpy as np
-
-    return np.stack([one.scores for one in ranked])
 
 
 def _compared(ranked: Sequence[_Scored], noise: SeedNoise) -> tuple[Candidate, ...]:

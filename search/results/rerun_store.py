@@ -1,18 +1,15 @@
 """Fresh runs of configurations, each kept in a file as soon as it is done.
 
-The file is ours alone and is removed once its export is written; a run of other code, data or
-hardware is never taken for one of these.
+The file stands beside the export until that is written, so that `export --seeds` goes on where it
+was broken off.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.files import write_atomically
@@ -22,6 +19,13 @@ if TYPE_CHECKING:
     from fmnist_models.compute.precision import Precision
     from fmnist_models.data.dataset import Dataset
     from fmnist_models.training.rerun import Rerun
+
+
+class _Kept(BaseModel):
+    """The file: by configuration, as JSON, which images its run got right, and its seconds."""
+
+    made_with: dict[str, JsonValue]
+    runs: dict[str, tuple[list[bool], float]] = {}
 
 
 class RerunStore:
@@ -39,22 +43,24 @@ class RerunStore:
             "code_digest": code_digest(),
             **versions(),
         }
-        self._kept = _read(path)
+        data: dict[str, JsonValue] = {"digest": dataset.digest, "train_images": len(dataset.train)}
+        self._kept = _read(path, {"environment": self.environment, "data": data})
 
     def run(self, config: TrialConfig) -> Rerun:
         """The run of `config`: done now, or remembered."""
-        key = self._key(config)
-        kept = self._kept.get(key)
-        if kept is not None:
-            run = _unpack(kept, len(self._dataset.validation))
-            if run is not None:
-                return run
-        run = self._fresh(config)
-        self._kept[key] = _pack(run)
-        write_atomically(self._path, json.dumps(self._kept).encode())
-        return run
+        import numpy as np
 
-    def _fresh(self, config: TrialConfig) -> Rerun:
+        from fmnist_models.training.rerun import Rerun
+
+        key = config.model_dump_json()
+        if key not in self._kept.runs:
+            run = self._train(config)
+            self._kept.runs[key] = run.correct.tolist(), run.seconds
+            write_atomically(self._path, self._kept.model_dump_json().encode())
+        correct, seconds = self._kept.runs[key]
+        return Rerun(np.array(correct, dtype=bool), seconds)
+
+    def _train(self, config: TrialConfig) -> Rerun:
         """A new run; one whose loss stops being finite got no image right."""
         import numpy as np
 
@@ -66,43 +72,11 @@ class RerunStore:
         except DivergedError:
             return Rerun(np.zeros(len(self._dataset.validation), dtype=bool), 0.0)
 
-    def _key(self, config: TrialConfig) -> str:
-        parts = [
-            config.model_dump_json(),
-            self._dataset.digest,
-            str(len(self._dataset.train)),
-            json.dumps(self.environment, sort_keys=True),
-        ]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-
-def _read(path: Path) -> dict[str, Any]:
-    """What was kept; nothing where the file is missing or damaged."""
+def _read(path: Path, made_with: dict[str, JsonValue]) -> _Kept:
+    """What was kept; nothing where it is damaged or of other code, data or hardware."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _pack(run: Rerun) -> dict[str, JsonValue]:
-    import numpy as np
-
-    bits = base64.b64encode(np.packbits(run.correct).tobytes()).decode()
-    return {"correct": bits, "seconds": run.seconds}
-
-
-def _unpack(kept: object, images: int) -> Rerun | None:
-    """The run that was kept; None where it is not one of so many images."""
-    import numpy as np
-
-    from fmnist_models.training.rerun import Rerun
-
-    try:
-        assert isinstance(kept, dict)
-        packed = np.frombuffer(base64.b64decode(kept["correct"]), dtype=np.uint8)
-        correct = np.unpackbits(packed)[:images].astype(bool)
-        seconds = float(kept["seconds"])
-    except (AssertionError, KeyError, TypeError, ValueError):
-        return None
-    return Rerun(correct, seconds) if len(correct) == images else None
+        kept = _Kept.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return _Kept(made_with=made_with)
+    return kept if kept.made_with == made_with else _Kept(made_with=made_with)

@@ -1,7 +1,7 @@
 """How sure one can be that one configuration beats another, and how good the best really is.
 
-Shapes: scores (K, N): for each of K configurations the share of its runs that got validation image
-n right; 0 or 1 where there was one run.
+Scores (K, N) say for each of K configurations which share of its runs got validation image n right:
+0 or 1 where there was one run.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ Scores = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """How much accuracy depends on the seed: the variance of one run's, of `runs` in a mean.
+    """How much accuracy depends on the seed: `variance` is that of a single run.
 
-    `degrees` of freedom that the variance was estimated with; 0 where each has a single run.
+    `runs` is how many a mean is taken over, `degrees` are the degrees of freedom that the variance
+    was estimated with, 0 where each configuration has a single run.
     """
 
     variance: float = 0.0
@@ -42,14 +43,15 @@ class SeedNoise:
 
 
 NO_NOISE = SeedNoise()
-"""Runs taken as they are: what other seeds would do is not asked."""
+"""For statements about these very runs, whatever other seeds would do."""
 
 
 def seed_noise(accuracies: Sequence[Sequence[float]]) -> SeedNoise:
-    """The noise of seeds in accuracies (K, M) of K configurations, M runs each: one for all.
+    """The noise of seeds, from accuracies (K, M) of K configurations with M runs each.
 
-    Two or three runs tell little of one configuration's own, so it is pooled, as in an analysis of
-    variance. A configuration with a run that diverged (accuracy 0) says nothing about the others.
+    Two or three runs tell little about one configuration's variance, so one variance is pooled over
+    all, as in an analysis of variance. A configuration with a run that diverged (accuracy 0) is
+    left out, as it says nothing about the others.
     """
     runs = len(accuracies[0])
     groups = [group for group in accuracies if min(group) > 0]
@@ -63,44 +65,38 @@ def paired_p_value(ours: Scores, theirs: Scores, noise: SeedNoise = NO_NOISE) ->
     """Two-sided p of equal accuracy on the same images: scores (N,) each.
 
     With one run each this is McNemar's test (Psychometrika 12:153, 1947): z is the difference of
-    the discordant counts over the root of their sum. With several, its natural extension: each
-    image's difference of means, tested against equally likely signs, and the variance that other
-    seeds would bring on top, with degrees of freedom by Satterthwaite (Biometrics Bulletin 2:110,
-    1946). Where seeds and images interact that is counted twice, which errs on the careful side.
+    the discordant counts over the root of their sum. With several runs each image's difference of
+    means takes the place of the counts, its sign being equally likely either way. The variance that
+    other seeds would bring is added, with degrees of freedom by Satterthwaite (Biometrics Bulletin
+    2:110, 1946). What depends on seed and image together is counted twice: p is rather too high.
     """
+    from scipy.special import stdtr
+
     differences = np.asarray(ours, dtype=np.float64) - theirs
     of_images = float((differences**2).sum()) / len(differences) ** 2
     of_seeds = 2 * noise.of_mean
     if of_images + of_seeds == 0:
         return 1.0
     statistic = abs(float(differences.mean())) / math.sqrt(of_images + of_seeds)
-    if not of_seeds:
-        return math.erfc(statistic / math.sqrt(2))
-    return 2 * _tail((of_images + of_seeds) ** 2 / (of_seeds**2 / noise.degrees), statistic)
-
-
-def _tail(degrees: float, statistic: float) -> float:
-    """The chance that Student's t is above `statistic`."""
-    from scipy.special import stdtr
-
-    return float(stdtr(degrees, -statistic))
+    # Student's t of infinitely many degrees is the normal distribution.
+    degrees = noise.degrees * ((of_images + of_seeds) / of_seeds) ** 2 if of_seeds else math.inf
+    return 2 * float(stdtr(degrees, -statistic))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """The p-values adjusted for being several (Holm, Scand. J. Statist. 6:65, 1979)."""
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = highest
-    return adjusted
+    values = np.asarray(p_values, dtype=np.float64)
+    order = values.argsort(kind="stable")
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    return [float(p) for p in np.minimum(adjusted, 1.0)]
 
 
 def simultaneous_interval(correct: int, total: int, compared: int) -> tuple[float, float]:
     """Wilson's interval, wide enough to hold for all `compared` configurations at once.
 
-    Bonferroni's correction (Dunn, JASA 56:52, 1961): whichever of them is called best, its true
-    accuracy on new images is inside with at least 95 %.
+    By Bonferroni's correction (Dunn, JASA 56:52, 1961) the true accuracy of whichever is called
+    best is inside with a probability of at least 95 %.
     """
     tail = (1 - CONFIDENCE) / 2 / max(1, compared)
     return wilson_interval(correct, total, NormalDist().inv_cdf(1 - tail))
@@ -109,13 +105,16 @@ def simultaneous_interval(correct: int, total: int, compared: int) -> tuple[floa
 def corrected_best(
     scores: Scores, noise: SeedNoise = NO_NOISE, seed: int = 0
 ) -> tuple[float, tuple[float, float]]:
-    """The accuracy of the best of K configurations without the luck of being picked: scores (K, N).
+    """The accuracy, by scores (K, N), of the best configuration without the luck of being picked.
 
     Bootstrap bias correction (BBC-CV, Tsamardinos, Greasidou and Borboudakis, Machine Learning
     107:1895, 2018, algorithm 3): the best is picked on images drawn with replacement and scored on
-    those that were not drawn, over and over; the mean, and the middle 95 %, which is widened by
-    what other seeds would bring (the two half-widths added in squares).
+    those that were not drawn, over and over. Given back are the mean of these scores and the
+    interval of their middle 95 %, widened by what other seeds would bring: the half-widths are
+    added in squares.
     """
+    from scipy.special import stdtrit
+
     values = np.asarray(scores, dtype=np.float64)
     count = values.shape[1]
     generator = np.random.default_rng(seed)
@@ -128,16 +127,9 @@ def corrected_best(
         found.append(sums / np.maximum(left.sum(1), 1))
     estimates = np.concatenate(found)
     tails = np.quantile(estimates, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    centre, of_seeds = float(estimates.mean()), _half_width(noise)
+    centre = float(estimates.mean())
+    # Half of Student's interval of a mean over seeds.
+    quantile = float(stdtrit(noise.degrees, (1 + CONFIDENCE) / 2)) if noise.degrees else 0.0
+    of_seeds = quantile * math.sqrt(noise.of_mean)
     low, high = (math.hypot(float(tail) - centre, of_seeds) for tail in tails)
     return centre, (max(0.0, centre - low), min(1.0, centre + high))
-
-
-def _half_width(noise: SeedNoise) -> float:
-    """Half the width of Student's interval of a mean over seeds."""
-    if not noise.degrees:
-        return 0.0
-    from scipy.special import stdtrit
-
-    quantile = float(stdtrit(noise.degrees, (1 + CONFIDENCE) / 2))
-    return quantile * math.sqrt(noise.of_mean)

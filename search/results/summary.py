@@ -10,16 +10,25 @@ from pydantic import JsonValue
 
 from fmnist_models.config.base import Config, Probability
 from fmnist_models.training.metrics import wilson_interval
+from search.errors import NoResultError
 from search.quantities import describe, percent
-from search.schedulers.rank_correlation import RungCorrelation, line, rung_correlations, warning
+from search.schedulers.rank_correlation import (
+    RungCorrelation,
+    correlation_line,
+    grace_period_warning,
+    rung_correlations,
+)
 from search.schedulers.stored_rungs import root_of
 from search.trials.retry_chain import INTERRUPTED, KNOWN_GOOD
-from storage import StudyStore, TrialRecord
+from storage import StudyStore
 
 
 class BestTrial(Config):
-    """The study's best COMPLETE trial. `interval` is Wilson's at 95 %, for this one model alone:
-    the best of many is too good by luck as well, which only fresh seeds or the test set show."""
+    """The study's best COMPLETE trial.
+
+    `interval` is Wilson's at 95 %, for this one model: it leaves out the luck of being the best of
+    many, which only fresh seeds or the test set show.
+    """
 
     number: int
     validation_accuracy: Probability
@@ -30,10 +39,10 @@ class BestTrial(Config):
 class Summary(Config):
     """A study's state as `status` and the end of a search show it.
 
-    `interrupted` of the FAIL ones were given up through no fault of theirs and queued again.
-    `known_good` is the best value of the space's known-good points, with which the search is
-    compared; None where none of them ran all its epochs. `rung_correlations` say of each rung of
-    the last launch how well its values foretell the next one's, or the last epoch's.
+    `trials` are counts by state; `interrupted` of those in FAIL were given up through no fault of
+    theirs and queued again. `known_good` is the best value of the space's known-good points, with
+    which the search is compared; None where none of them ran all its epochs. `rung_correlations`
+    are those of the last launch's rungs.
     """
 
     study: str
@@ -49,20 +58,29 @@ class Summary(Config):
 def summarize(store: StudyStore) -> Summary:
     """The summary of a study as its database stands now."""
     trials = store.trials()
-    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
-    best = max(complete, key=lambda t: (t.value or 0.0, -t.number), default=None)
-    points = [t for t in complete if KNOWN_GOOD in t.user_attrs]
-    point = max(points, key=lambda t: t.value or 0.0, default=None)
+    complete = best_first(trials)
+    known_good = next((trial for trial in complete if KNOWN_GOOD in trial.user_attrs), None)
     return Summary(
         study=store.name,
         trials={state.name: sum(t.state == state for t in trials) for state in TrialState},
         interrupted=sum(t.state == TrialState.FAIL and INTERRUPTED in t.user_attrs for t in trials),
         epochs_trained=store.epoch_count(),
-        best=_best(store, best) if best else None,
-        known_good=point.value if point else None,
-        known_good_number=point.number if point else None,
+        best=_best_trial(store, complete[0]) if complete else None,
+        known_good=known_good.value if known_good else None,
+        known_good_number=known_good.number if known_good else None,
         rung_correlations=_correlations(store, trials),
     )
+
+
+def best_first(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The COMPLETE trials by falling value; of equals the earlier first."""
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+    return sorted(complete, key=lambda t: (-(t.value or 0.0), t.number))
+
+
+def no_result(store: StudyStore) -> NoResultError:
+    """What is raised where a study has no COMPLETE trial."""
+    return NoResultError(f"study {store.name!r} has no completed trial to export; search longer")
 
 
 def _correlations(store: StudyStore, trials: Sequence[FrozenTrial]) -> list[RungCorrelation]:
@@ -79,10 +97,10 @@ def _correlations(store: StudyStore, trials: Sequence[FrozenTrial]) -> list[Rung
     return rung_correlations(curves.values(), rungs + epochs)
 
 
-def _best(store: StudyStore, trial: FrozenTrial) -> BestTrial:
+def _best_trial(store: StudyStore, trial: FrozenTrial) -> BestTrial:
     accuracy = trial.value or 0.0
     record = store.trial_record(trial.number)
-    images = int(str(_environment(store, record)["validation_images"]))
+    images = int(str(environment_of(store, trial.number)["validation_images"]))
     return BestTrial(
         number=trial.number,
         validation_accuracy=accuracy,
@@ -93,10 +111,7 @@ def _best(store: StudyStore, trial: FrozenTrial) -> BestTrial:
 
 def environment_of(store: StudyStore, number: int) -> Mapping[str, JsonValue]:
     """Hardware, versions and data of the launch that ran trial `number`."""
-    return _environment(store, store.trial_record(number))
-
-
-def _environment(store: StudyStore, record: TrialRecord | None) -> Mapping[str, JsonValue]:
+    record = store.trial_record(number)
     if record is None:
         return {}
     launches = {launch.id: launch for launch in store.launches.all()}
@@ -110,13 +125,13 @@ def summary_lines(summary: Summary) -> list[str]:
         counts["fail"] -= summary.interrupted
         counts["interrupted and queued again"] = summary.interrupted
     counts = {state: n for state, n in counts.items() if n}
-    warned = warning(summary.rung_correlations)
+    warned = grace_period_warning(summary.rung_correlations)
     return [
         f"Study {summary.study}: "
         + ", ".join(f"{n} {state}" for state, n in counts.items())
         + f"; {summary.epochs_trained} epochs trained.",
         *_best_lines(summary),
-        *map(line, summary.rung_correlations),
+        *map(correlation_line, summary.rung_correlations),
         *([warned] if warned else []),
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, ndtr
@@ -32,22 +34,21 @@ def maximize(
     With `everywhere` it is the best of random ones, which may lie far from all that is known.
     """
     means = process.mean(inputs)
-    incumbent = float(means.max())
+    gains_of = partial(_gains, process, encoding, incumbent=float(means.max()))
     if everywhere:
         anywhere = encoding.draw(RANDOM, rng)
-        found: Array = anywhere[int(np.argmax(_gains(process, encoding, anywhere, incumbent)))]
+        found: Array = anywhere[int(np.argmax(gains_of(anywhere)))]
         return found
     best = known[np.argsort(-means, kind="stable")[:BEST]]
     points = np.concatenate(
         [encoding.draw(RANDOM, rng), _neighbours(encoding, best, NEIGHBOURS * len(best), rng)]
     )
-    gains = _gains(process, encoding, points, incumbent)
+    gains = gains_of(points)
     for _ in range(ROUNDS):
         order = np.argsort(-gains, kind="stable")[:BEST]
         children = _neighbours(encoding, points[order], CHILDREN, rng)
         points = np.concatenate([points[order], children])
-        new = _gains(process, encoding, children, incumbent)
-        gains = np.concatenate([gains[order], new])
+        gains = np.concatenate([gains[order], gains_of(children)])
     best_point: Array = points[int(np.argmax(gains))]
     return best_point
 
@@ -66,12 +67,13 @@ def log_expected_improvement(scaled: Array) -> Array:
 
 
 def _gains(process: GaussianProcess, encoding: Encoding, points: Array, incumbent: float) -> Array:
+    """The logarithms of the points' expected improvements (m,) on the mean `incumbent`."""
     means, deviations = process.predict(encoding.encode(points))
     return log_expected_improvement((means - incumbent) / deviations) + np.log(deviations)
 
 
 def _neighbours(encoding: Encoding, points: Array, count: int, rng: np.random.RandomState) -> Array:
-    """So many neighbours of the points, near and far, in turns."""
+    """`count` neighbours of the points, near and far; the points take turns."""
     turns = np.arange(count)
     widths = np.array(WIDTHS)[turns % len(WIDTHS)]
     rates = np.array(RATES)[turns // len(WIDTHS) % len(RATES)]

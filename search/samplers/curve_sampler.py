@@ -1,13 +1,14 @@
 """An Optuna sampler for early-stopped trials: a Gaussian process over the curves of all of them.
 
-Every trial that has reported a value counts, stopped, running or complete (`curves`). The next
-configuration is the candidate with the highest expected improvement of the last value (Jones et
-al., 1998; its logarithm, arXiv:2310.20708) among random ones and neighbours of the best, under the
-posterior that also holds the running trials at their own mean (kriging believer, Ginsbourger et
-al., 2010). In spaces of many parameters that is always a small step from the best, which early
-stopping lets run to its end; so every other trial is the best of random candidates alone, most of
-which cost no more than the first rung. Conditional and categorical parameters are handled by
-`encoding`. The first trials are a Latin hypercube. Single objective; all state is in the study.
+Every trial that has reported a value counts, stopped, running or complete (`learning_curves`). The
+next configuration is the candidate with the highest expected improvement of the last value (Jones
+et al., 1998; its logarithm, arXiv:2310.20708) among random ones and neighbours of the best. Running
+trials count as if they had ended at their predicted mean (kriging believer, Ginsbourger et al.,
+2010). In spaces of many parameters the winner is always a small step from the best trial, and early
+stopping lets it run to its end; so every other trial is the best of random candidates alone, most
+of which cost no more than the first rung. Conditional and categorical parameters are handled by
+`space_encoding`. The first trials are a Latin hypercube. Single objective; all state is in the
+study.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
 from search.samplers.acquisition import maximize
-from search.samplers.gaussian_process import Data, GaussianProcess, Kernel, fit
+from search.samplers.gaussian_process import Data, GaussianProcess, Kernel, fit_kernel
 from search.samplers.learning_curves import squashed
 from search.samplers.space_encoding import Encoding, Numeric, nearest, value_at
-from search.samplers.trial_history import History
+from search.samplers.trial_history import TrialHistoryReader
 
 Array = NDArray[np.float64]
 REFIT_GROWTH = 1.2
@@ -50,7 +51,7 @@ class CurveSampler(BaseSampler):
         self._design = int(self._rng.randint(2**31))
         self._fitted: tuple[int, Kernel] | None = None
         self._wanted: dict[int, Mapping[str, Any]] = {}
-        self._history = History()
+        self._history = TrialHistoryReader()
 
     def reseed_rng(self) -> None:
         """As Optuna asks of samplers that are shared by threads."""
@@ -61,10 +62,12 @@ class CurveSampler(BaseSampler):
     ) -> dict[str, BaseDistribution]:
         """All parameters that trials have had, at their widest; none as long as it draws."""
         self._raise_error_if_multi_objective(study)
-        if not self._history.knows(study, self.n_startup_trials):
-            past = self._history.read(study, trial.number)
-            if past.with_values < self.n_startup_trials:
-                return {}
+        enough = self.n_startup_trials
+        if (
+            not self._history.knows(study, enough)
+            and self._history.read(study, trial.number).with_values < enough
+        ):
+            return {}
         return dict(self._history.table.space)
 
     def sample_relative(
@@ -106,24 +109,29 @@ class CurveSampler(BaseSampler):
         self._wanted.pop(trial.number, None)
 
     def _best_candidate(self, study: Study, asking: FrozenTrial) -> dict[str, Any]:
-        past = self._history.read(study, asking.number)
-        encoding, seen = past.encoding(), past.observations()
+        history = self._history.read(study, asking.number)
+        encoding, observed = history.encoding(), history.observations()
         inputs = encoding.encode(encoding.points)
-        if not len(seen.values) or not inputs.shape[1]:
+        if not len(observed.values) or not inputs.shape[1]:
             return encoding.params(encoding.draw(1, self._rng)[0])
-        data = Data(inputs[seen.curves], seen.shortfalls, squashed(seen.values), seen.curves)
+        data = Data(
+            inputs=inputs[observed.curves],
+            shortfalls=observed.shortfalls,
+            targets=squashed(observed.values),
+            trials=observed.curves,
+        )
         kernel = self._kernel(data, encoding)
         data = data.take(self._part(data, MOST_KNOWN))
         process = GaussianProcess(data, kernel)
-        if past.running.any():
-            process.believe(inputs[past.running])
+        if history.running.any():
+            process.believe(inputs[history.running])
         known = np.unique(data.trials)
         point = maximize(
             process,
             encoding,
-            encoding.points[known],
-            inputs[known],
-            self._rng,
+            known=encoding.points[known],
+            inputs=inputs[known],
+            rng=self._rng,
             everywhere=asking.number % EXPLORE_EVERY == EXPLORE_EVERY - 1,
         )
         return encoding.params(point)
@@ -135,7 +143,7 @@ class CurveSampler(BaseSampler):
             count, start = self._fitted
             if len(data) < REFIT_GROWTH * count:
                 return start
-        kernel = fit(data.take(self._part(data, MOST_FITTED)), start or Kernel.prior(groups))
+        kernel = fit_kernel(data.take(self._part(data, MOST_FITTED)), start or Kernel.prior(groups))
         self._fitted = len(data), kernel
         return kernel
 

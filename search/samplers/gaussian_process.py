@@ -55,7 +55,12 @@ class Data:
 
     def take(self, rows: Indices) -> Data:
         """These rows only."""
-        return Data(self.inputs[rows], self.shortfalls[rows], self.targets[rows], self.trials[rows])
+        return Data(
+            inputs=self.inputs[rows],
+            shortfalls=self.shortfalls[rows],
+            targets=self.targets[rows],
+            trials=self.trials[rows],
+        )
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ class GaussianProcess:
         return values
 
 
-def fit(data: Data, start: Kernel) -> Kernel:
+def fit_kernel(data: Data, start: Kernel) -> Kernel:
     """The kernel of the highest posterior density, sought from `start`."""
     squares = _group_squares(data.inputs, start.groups)
     bounds = _bounds(len(start.log_scales))
@@ -233,6 +238,7 @@ def _distances(left: Array, right: Array) -> Array:
 
 
 def _matern(distances: Array) -> Array:
+    """Matern-5/2 of distances, with two arrays only: to fill more takes longer than the sums."""
     scaled = SQRT5 * distances
     values = scaled / 3
     values += 1

@@ -11,9 +11,9 @@ from optuna.samplers import (
     GPSampler,
     QMCSampler,
     RandomSampler,
+    TPESampler,
 )
 
-from search.samplers.bounded_tpe import BoundedTPESampler
 from search.samplers.curve_sampler import CurveSampler
 
 STARTUP_TRIALS = 10
@@ -35,7 +35,7 @@ def make_sampler(name: str, seed: int, startup_trials: int = STARTUP_TRIALS) -> 
             case "curves":
                 return CurveSampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
             case "tpe":
-                return BoundedTPESampler(n_startup_trials=startup_trials, seed=seed)
+                return TPESampler(n_startup_trials=startup_trials, multivariate=False, seed=seed)
             case "gp":
                 return GPSampler(n_startup_trials=startup_trials, seed=seed)
             case "cmaes":

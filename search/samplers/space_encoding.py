@@ -67,6 +67,8 @@ class Encoding:
         present = [name for name, column in table.columns.items() if counts[column]]
         self.names = sorted(present, key=lambda name: (-counts[table.columns[name]], name))
         self.space = {name: table.space[name] for name in self.names}
+        # How many choices each name has; 0 for numbers.
+        self._choices = np.array([len(getattr(d, "choices", ())) for d in self.space.values()], int)
         self.points = np.full((len(rows), len(self.names)), np.nan)
         places = np.zeros(len(table.columns), dtype=np.intp)
         places[[table.columns[name] for name in self.names]] = np.arange(len(self.names))
@@ -81,12 +83,10 @@ class Encoding:
         """For each categorical name and choice, as rows, which names never come with it."""
         present = ~np.isnan(self.points)
         never = {}
-        for i, name in enumerate(self.names):
-            distribution = self.space[name]
-            if isinstance(distribution, CategoricalDistribution):
-                has_it = present[:, i]
-                always = present[has_it].all(axis=0)
-                chosen = [self.points[:, i] == k for k in range(len(distribution.choices))]
+        for i, choices in enumerate(self._choices):
+            if choices:
+                always = present[present[:, i]].all(axis=0)
+                chosen = [self.points[:, i] == k for k in range(choices)]
                 # Of a choice that nobody made only what always comes with the name is expected.
                 never[i] = np.array([~(present[c].any(0) if c.any() else always) for c in chosen])
         return never
@@ -102,19 +102,17 @@ class Encoding:
         return np.minimum(dense, MOST_GROUPS - 1).astype(np.intp)
 
     def _width(self, i: int) -> int:
-        distribution = self.space[self.names[i]]
-        if distribution.single():
-            return 0
-        return len(distribution.choices) if isinstance(distribution, CategoricalDistribution) else 1
+        """How many columns of `encode` a name has."""
+        return 0 if self.space[self.names[i]].single() else int(self._choices[i] or 1)
 
     def encode(self, points: Array) -> Array:
         """Points (m, names) in the space of distances: (m, columns)."""
         parts = [np.empty((len(points), 0))]
-        for i, name in enumerate(self.names):
+        for i in range(len(self.names)):
             if not self._width(i):
                 continue
             values = points[:, i, None]
-            if isinstance(self.space[name], CategoricalDistribution):
+            if self._choices[i]:
                 parts.append(APART * (values == np.arange(self._width(i))))
             else:
                 parts.append(np.where(np.isnan(values), ABSENT, values))
@@ -135,12 +133,9 @@ class Encoding:
         whole = np.where(np.isnan(points), other, points)
         present = np.maximum((~np.isnan(points)).sum(1), 1)
         changes = rng.uniform(size=points.shape) < (rates / present)[:, None]
-        categorical = np.array(
-            [isinstance(self.space[name], CategoricalDistribution) for name in self.names]
-        )
         moved = np.clip(whole + widths[:, None] * rng.normal(size=points.shape), 0.0, 1.0)
         return self._applied(
-            self._snapped(np.where(changes, np.where(categorical, other, moved), whole))
+            self._snapped(np.where(changes, np.where(self._choices > 0, other, moved), whole))
         )
 
     def params(self, point: Array) -> Params:
@@ -154,11 +149,8 @@ class Encoding:
     def _anything(self, count: int, rng: np.random.RandomState) -> Array:
         """A value for every name, whether it applies or not."""
         points = rng.uniform(size=(count, len(self.names)))
-        for i, name in enumerate(self.names):
-            distribution = self.space[name]
-            if isinstance(distribution, CategoricalDistribution):
-                points[:, i] = np.floor(points[:, i] * len(distribution.choices))
-        return self._snapped(points)
+        chosen = np.floor(points * self._choices)
+        return self._snapped(np.where(self._choices > 0, chosen, points))
 
     def _snapped(self, points: Array) -> Array:
         """Whole and stepped values brought to what they can be."""

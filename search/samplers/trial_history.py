@@ -19,11 +19,11 @@ COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
 @dataclass(frozen=True)
-class Past:
-    """The trials with parameters, failed ones aside, by number; their curves; which still run.
+class TrialHistory:
+    """The trials that have parameters and did not fail.
 
-    Curves are finite values by epoch, larger is better, and may be empty; `ends` are the epochs at
-    which finished trials ended.
+    `trials` are their numbers; `curves`, which may be empty, and `running` (n,) are in their order.
+    `ends` are the epochs at which finished trials ended.
     """
 
     table: Table
@@ -47,7 +47,7 @@ class Past:
         return observe(self.curves, milestones(ends or [1]))
 
 
-class History:
+class TrialHistoryReader:
     """Reads studies, one at a time, and remembers the finished trials of the last.
 
     `table` holds the parameters of all trials read.
@@ -67,7 +67,7 @@ class History:
             sum(map(bool, self._curves.values())) >= most
         )
 
-    def read(self, study: Study, asking: int) -> Past:
+    def read(self, study: Study, asking: int) -> TrialHistory:
         """What is known when trial number `asking` wants parameters, which is left out."""
         if self._study != (study._study_id, study.study_name):
             self._forget((study._study_id, study.study_name))
@@ -80,7 +80,13 @@ class History:
         curves = [self._take_in(trial, sign) for trial in trials]
         running = np.array([trial.state == TrialState.RUNNING for trial in trials], dtype=bool)
         ends = [max(c) for c, runs in zip(curves, running, strict=True) if c and not runs]
-        return Past(self.table, [trial.number for trial in trials], curves, running, ends)
+        return TrialHistory(
+            table=self.table,
+            trials=[trial.number for trial in trials],
+            curves=curves,
+            running=running,
+            ends=ends,
+        )
 
     def _take_in(self, trial: FrozenTrial, sign: float) -> Curve:
         known = self._curves.get(trial.number)

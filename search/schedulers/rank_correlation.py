@@ -1,11 +1,11 @@
 """How well a rung's values foretell the next rung's: whether early stopping stops slow starters.
 
-Trials that were stopped have no later value, and those that went on are the best of the rung, among
-whom the rank correlation is lower than among all. That is direct range restriction: selection by
-the one variable, which is known of all, leaves the regression of the other on it as it is. So the
-correlation r among the selected gives that of all as r u / sqrt(1 + r^2 (u^2 - 1)), with u the
-deviation among all divided by that among the selected (Thorndike, Personnel Selection, 1949, case
-2; here of normal scores, so that only ranks count).
+Trials that were stopped have no later value. Those that went on are the best of the rung, and among
+them the rank correlation r is lower than it would be among all (direct range restriction). As all
+values at the rung are known, r can be corrected to r u / sqrt(1 + r^2 (u^2 - 1)), where u is the
+standard deviation of the rung's values among all trials divided by that among those that went on
+(Thorndike, Personnel Selection, 1949, case 2). Normal scores stand for the values, so that only
+ranks count.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from search.schedulers.rules import Decision
 FEWEST = 8
 """So many trials must have gone on before anything is said."""
 LOW = 0.7
-"""With the best third going on, a trial two deviations above the mean at the next rung is stopped
-at this one once in 120 times at a correlation of 0.85, in 11 at 0.7, in 4 at 0.5, in 1.5 at 0."""
+"""Correlations below are warned of. Where the best third goes on, a trial that would be two
+standard deviations above the mean at the next rung is stopped at this one: once in 120 times at a
+correlation of 0.85, in 11 at 0.7, in 4 at 0.5, in 1.5 at 0."""
 QUANTILE = 1.645
 """Of the normal distribution: 95 % lie below."""
 LOOK_GROWTH = 1.05
-"""Looked at again at so many times the decisions of last time, as it goes over all curves."""
+"""A look goes over all curves, so the next one waits until there are 5 % more decisions."""
 
-Array = NDArray[np.float64]
 Curve = Mapping[int, float]
 """Values by epoch."""
 
@@ -38,9 +38,10 @@ Curve = Mapping[int, float]
 class RungCorrelation(Config):
     """Spearman's rank correlation of a rung's values with those at a later epoch.
 
-    `later` is the next rung, or the last epoch; `reached` trials came to the rung, `went_on` of
-    them to the later epoch. `observed` is among the latter; `estimate` had none been stopped, and
-    with 95 % confidence it is below `upper`. `is_low` says that this is under 0.7.
+    `later` is the next rung, or the last epoch; `reached` trials came to the rung, and `went_on` of
+    them to the later epoch. `observed` is the correlation among those that went on, `estimate` the
+    one that all would have shown. It is below `upper` with 95 % confidence; `is_low` where `upper`
+    is under 0.7.
     """
 
     rung: int
@@ -55,7 +56,7 @@ class RungCorrelation(Config):
 
 def rung_correlations(curves: Collection[Curve], epochs: Sequence[int]) -> list[RungCorrelation]:
     """Of each of `epochs` (ascending) with the next, where enough trials went on to tell."""
-    found = [_correlation(curves, *pair) for pair in pairwise(epochs)]
+    found = [_correlation(curves, rung, later) for rung, later in pairwise(epochs)]
     return [correlation for correlation in found if correlation is not None]
 
 
@@ -65,13 +66,15 @@ def _correlation(curves: Collection[Curve], rung: int, later: int) -> RungCorrel
     went_on = np.array([later in curve for curve in reached], dtype=bool)
     if went_on.sum() < FEWEST:
         return None
+    from scipy.special import ndtri
+
     values = np.array([curve[rung] for curve in reached])
-    observed = _spearman(
-        values[went_on], np.array([curve[later] for curve in reached if later in curve])
-    )
-    if observed is None:
+    early = values[went_on]
+    late = np.array([curve[later] for curve in reached if later in curve])
+    if np.ptp(early) == 0 or np.ptp(late) == 0:
         return None
-    scores = _normal_scores(values)
+    observed = float(np.corrcoef(_ranks(early), _ranks(late))[0, 1])
+    scores = ndtri((_ranks(values) - 0.5) / len(values))  # normal scores
     restriction = max(1.0, float(scores.std() / scores[went_on].std()))
     upper = _unrestricted(_upper(observed, int(went_on.sum())), restriction)
     return RungCorrelation(
@@ -86,26 +89,11 @@ def _correlation(curves: Collection[Curve], rung: int, later: int) -> RungCorrel
     )
 
 
-def _ranks(values: Array) -> Array:
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ranks (n,) from 1; equal values share the mean of theirs."""
+    # scipy.stats has it, but takes a second to import, which `status` would wait for.
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    mean_ranks = np.cumsum(counts) - (counts - 1) / 2
-    return np.asarray(mean_ranks, dtype=np.float64)[inverse]
-
-
-def _spearman(ours: Array, theirs: Array) -> float | None:
-    """Spearman's rank correlation; None where one of them has a single value."""
-    if np.ptp(ours) == 0 or np.ptp(theirs) == 0:
-        return None
-    correlations: Array = np.corrcoef(_ranks(ours), _ranks(theirs))
-    return float(correlations[0, 1])
-
-
-def _normal_scores(values: Array) -> Array:
-    """The normal distribution's quantiles at the values' ranks (n,)."""
-    from scipy.special import ndtri
-
-    return np.asarray(ndtri((_ranks(values) - 0.5) / len(values)), dtype=np.float64)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 def _upper(correlation: float, count: int) -> float:
@@ -115,12 +103,12 @@ def _upper(correlation: float, count: int) -> float:
 
 
 def _unrestricted(correlation: float, restriction: float) -> float:
-    """The formula at the top of the file."""
+    """The correlation among all trials: the formula at the top of the file."""
     return correlation * restriction / sqrt(1 + correlation**2 * (restriction**2 - 1))
 
 
-def line(found: RungCorrelation) -> str:
-    """A correlation for people."""
+def correlation_line(found: RungCorrelation) -> str:
+    """A correlation as a sentence for the summary."""
     stopped = f", about {found.estimate:.2f} had all {found.reached} gone on"
     return (
         f"Rank correlation of epoch {found.rung} with epoch {found.later}: {found.observed:.2f} "
@@ -128,10 +116,10 @@ def line(found: RungCorrelation) -> str:
     )
 
 
-def warning(correlations: Sequence[RungCorrelation]) -> str | None:
-    """One line with figures and remedy where a rung tells too little of what comes; else None.
+def grace_period_warning(correlations: Sequence[RungCorrelation]) -> str | None:
+    """The warning about rungs that foretell too little, with figures and remedy; None without any.
 
-    Of several such rungs the last, whose remedy is that of the others too.
+    Of several it names the last one, as its remedy helps the others too.
     """
     low = [found for found in correlations if found.is_low]
     if not low:
@@ -146,7 +134,7 @@ def warning(correlations: Sequence[RungCorrelation]) -> str | None:
 
 
 class RungWatch:
-    """Warns once in a launch; `curves` grow while it watches, and need hold rungs only."""
+    """Warns once in a launch; `curves` grow while it watches, and are read at rungs only."""
 
     def __init__(self, curves: Mapping[int, Curve], say: Callable[[str], None]) -> None:
         self._curves, self._say = curves, say
@@ -163,7 +151,7 @@ class RungWatch:
         if self._decisions < self._next_look:
             return
         self._next_look = LOOK_GROWTH * self._decisions
-        found = warning(rung_correlations(self._curves.values(), sorted(self._rungs)))
+        found = grace_period_warning(rung_correlations(self._curves.values(), sorted(self._rungs)))
         if found:
             self._say(found)
             self._has_said = True

@@ -86,7 +86,7 @@ class Chain:
         }
 
 
-def worded(failure: Failure, again: Chain | None) -> str:
+def failure_reason(failure: Failure, again: Chain | None) -> str:
     """The reason of a FAIL: its kind, what happened, and whether it is tried again."""
     head, _, rest = failure.reason.partition("\n")
     head = head if head.startswith(failure.kind) else f"{failure.kind}: {head}"

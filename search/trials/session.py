@@ -38,7 +38,7 @@ from search.trials.live_trial import (
     SearchView,
     TrialStatus,
 )
-from search.trials.retry_chain import Chain, give_up, worded
+from search.trials.retry_chain import Chain, failure_reason, give_up
 from search.trials.study import finished_trials, launch_sampler, optuna_study
 from search.trials.trial_source import Slots
 from search.workers.messages import Failure, StartedTrial
@@ -194,7 +194,7 @@ class SearchSession:
         """
         if number in self._live:
             again = self._live[number].chain.after(number, failure, self._limits.retries)
-            reason = worded(failure, again)
+            reason = failure_reason(failure, again)
             if self._fail(number, reason, again):
                 self.first_failure = self.first_failure or reason
                 self._failures_in_a_row += again is None

@@ -16,6 +16,7 @@ from fmnist_models.data.download import find_data
 from fmnist_models.errors import ConfigError
 from search.results.export import export
 from search.results.fresh_seeds import FIRST_SEED, top_trials
+from search.results.rerun_store import _Kept, _read
 from search.schedulers.rules import make_scheduler
 from search.settings import make_settings
 from search.signals import StopRequest
@@ -126,6 +127,16 @@ def test_a_broken_off_comparison_goes_on(
     assert search_main.main(command) == 0
     assert len(trained) == 4, "the two runs that were done are not repeated"
     capsys.readouterr()
+
+
+def test_runs_of_other_code_and_damaged_files_are_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "runs"
+    path.write_text(_Kept(made_with={"code": "a"}, runs={"c": ([True], 1.5)}).model_dump_json())
+    assert _read(path, {"code": "a"}).runs == {"c": ([True], 1.5)}
+    assert _read(path, {"code": "b"}).runs == {}
+    for damaged in ("{", "[]", '{"made_with": {"code": "a"}, "runs": {"c": 1}}'):
+        path.write_text(damaged)
+        assert _read(path, {"code": "a"}).runs == {}
 
 
 def test_equal_configurations_count_once(searched: str) -> None:

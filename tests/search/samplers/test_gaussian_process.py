@@ -11,7 +11,7 @@ from search.samplers.gaussian_process import (
     GaussianProcess,
     Kernel,
     _group_squares,
-    fit,
+    fit_kernel,
     negative_density,
 )
 
@@ -99,7 +99,7 @@ def test_the_fit_finds_which_columns_matter() -> None:
     inputs = rng.uniform(size=(60, 3))
     targets = np.sin(6 * inputs[:, 1])
     data = Data(inputs, np.zeros(60), targets, np.arange(60))
-    scales = fit(data, Kernel.prior(np.arange(3))).log_scales
+    scales = fit_kernel(data, Kernel.prior(np.arange(3))).log_scales
     assert scales[1] < min(scales[0], scales[2]) - 0.5
 
 
@@ -116,9 +116,9 @@ def test_half_trained_values_tell_of_the_last_ones() -> None:
         np.concatenate([np.arange(60), went_on]),
     )
     prior = Kernel.prior(np.arange(2))
-    both = GaussianProcess(data, fit(data, prior)).mean(inputs)
+    both = GaussianProcess(data, fit_kernel(data, prior)).mean(inputs)
     few = data.take(np.arange(60, len(data)))
-    alone = GaussianProcess(few, fit(few, prior)).mean(inputs)
+    alone = GaussianProcess(few, fit_kernel(few, prior)).mean(inputs)
     assert np.abs(both - final).mean() < 0.7 * np.abs(alone - final).mean()
     assert np.abs(both - final).mean() < 0.12
 
@@ -136,7 +136,7 @@ def test_it_learns_by_how_much_early_values_differ_less_or_more(share: float) ->
         np.concatenate([share * final, final[went_on]]),
         np.concatenate([np.arange(40), went_on]),
     )
-    kernel = fit(data, Kernel.prior(np.array([0])))
+    kernel = fit_kernel(data, Kernel.prior(np.array([0])))
     assert (kernel.stretch > 0) == (share > 1)
     shrunken = np.abs(share * final - final).mean()
     assert np.abs(GaussianProcess(data, kernel).mean(inputs) - final).mean() < 0.5 * shrunken
@@ -145,6 +145,6 @@ def test_it_learns_by_how_much_early_values_differ_less_or_more(share: float) ->
 @pytest.mark.parametrize("count", [1, 2])
 def test_hardly_any_data_is_enough(count: int) -> None:
     data = Data(np.zeros((count, 1)), np.zeros(count), np.zeros(count), np.arange(count))
-    kernel = fit(data, Kernel.prior(np.array([0])))
+    kernel = fit_kernel(data, Kernel.prior(np.array([0])))
     mean, deviation = GaussianProcess(data, kernel).predict(np.array([[0.0], [1.0]]))
     assert np.all(np.isfinite(mean)) and deviation[0] < deviation[1]

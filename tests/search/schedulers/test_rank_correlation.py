@@ -9,7 +9,14 @@ from scipy.stats import spearmanr
 
 import search.__main__ as search_main
 from search.results.summary import summarize
-from search.schedulers.rank_correlation import FEWEST, LOW, Curve, line, rung_correlations, warning
+from search.schedulers.rank_correlation import (
+    FEWEST,
+    LOW,
+    Curve,
+    correlation_line,
+    grace_period_warning,
+    rung_correlations,
+)
 from search.schedulers.rules import Asha
 from search.trials.session import SearchSession
 from storage import Database, open_database
@@ -49,7 +56,10 @@ def test_the_estimate_is_of_all_trials_though_most_were_stopped(true: float) -> 
 def test_it_warns_of_rungs_that_tell_little_and_of_hardly_any_other() -> None:
     warned = {
         true: np.mean(
-            [bool(warning(rung_correlations(searched(true, s), [1, 3]))) for s in range(100)]
+            [
+                bool(grace_period_warning(rung_correlations(searched(true, s), [1, 3])))
+                for s in range(100)
+            ]
         )
         for true in (0.0, 0.3, 0.7, 0.85)
     }
@@ -72,7 +82,7 @@ def test_equal_values_share_their_rank() -> None:
     [found] = rung_correlations(curves, [1, 3])
     assert found.observed == pytest.approx(spearmanr(early, late).statistic)
     assert found.estimate == pytest.approx(found.observed), "none was stopped"
-    assert line(found).endswith("over 10 trials.")
+    assert correlation_line(found).endswith("over 10 trials.")
 
 
 def test_the_warning_names_figures_and_remedy() -> None:
@@ -81,12 +91,12 @@ def test_the_warning_names_figures_and_remedy() -> None:
     assert [f.is_low for f in found] == [True, True, False]
     first, second = found[:2]
     assert first.upper < LOW
-    said = warning([first]) or ""
+    said = grace_period_warning([first]) or ""
     assert f"epoch 1 with epoch 3 is {first.observed:.2f} over 40 trials" in said
     assert said.endswith("raise --grace-period to 3.")
-    assert "had all 42 gone on" in line(first)
-    assert (warning([first, second]) or "").endswith("to 9."), "one remedy for both"
-    assert warning(found[2:]) is None
+    assert "had all 42 gone on" in correlation_line(first)
+    assert (grace_period_warning([first, second]) or "").endswith("to 9."), "one remedy for both"
+    assert grace_period_warning(found[2:]) is None
 
 
 def run(session: SearchSession, *, slow_starters: bool) -> None:

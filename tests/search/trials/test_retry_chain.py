@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.errors import SurroundingsError
-from search.trials.retry_chain import KNOWN_GOOD, Chain, worded
+from search.trials.retry_chain import KNOWN_GOOD, Chain, failure_reason
 from search.trials.session import MOST_FAILURES, SearchSession
 from search.workers.messages import Failure, FailureKind, StartedTrial
 from search.workspace import space_check
@@ -98,9 +98,9 @@ def test_a_chain_of_an_earlier_version_is_understood() -> None:
 
 
 def test_a_reason_keeps_its_traceback() -> None:
-    told = worded(failure("raised", "ValueError: no\nTraceback ..."), Chain((1,)))
+    told = failure_reason(failure("raised", "ValueError: no\nTraceback ..."), Chain((1,)))
     assert told == "raised: ValueError: no; queued again\nTraceback ..."
-    assert worded(failure("diverged", "diverged: nan"), None) == "diverged: nan"
+    assert failure_reason(failure("diverged", "diverged: nan"), None) == "diverged: nan"
 
 
 def test_a_known_good_point_stays_one_when_it_is_tried_again(database: Database) -> None:
