@@ -81,11 +81,11 @@ def test_200_samples_can_be_built(name: str) -> None:
 
 
 @every_space
-def test_200_samples_of_the_smallest_sizes_train_a_step(name: str, few: Dataset) -> None:
+def test_50_samples_of_the_smallest_sizes_train_a_step(name: str, few: Dataset) -> None:
     small = SpaceContext(epochs=1, affordable=lambda model: False)
     images = few.train.subset(torch.arange(STEP))
     step = replace(few, train=images, validation=images.subset(NONE))
-    for _, config in sample(get_space(name), 200, small):
+    for _, config in sample(get_space(name), 50, small):
         one = config.model_copy(update={"batch_size": STEP})
         run = Trainer(one, step, device="cpu", precision="fp32")
         start = [p.clone() for p in run.model.parameters()]

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -87,8 +88,13 @@ def test_terminated_and_then_out_of_time(tmp_path: Path, small_data: Path) -> No
     interrupt_in_the_middle(tmp_path, signal.SIGTERM, *options)
     before = check(tmp_path)
     finish(start(tmp_path, *options, "--time-budget", "40s"), 0)
-    assert before < check(tmp_path) < 2000
     assert outcomes(tmp_path) == ["interrupted", "time budget spent"]
+    with open_database(f"sqlite:///{tmp_path}/fmnist_search.db") as database:
+        launch = database.launches(STUDY)[-1]
+    assert launch.ended_at is not None
+    # On a machine that is very busy the budget may be spent before a trial is through.
+    was_slow = launch.ended_at - launch.started_at > timedelta(seconds=30)
+    assert before < check(tmp_path) < 2000 or was_slow
 
 
 @pytest.mark.timeout(600)
