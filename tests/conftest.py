@@ -11,7 +11,31 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # plain `pytest`, unlike `python -m pytest`, leaves it out
 
 Refused = Callable[..., str]
-LONGEST_FIRST = ("search/backend/test_real_ray.py",)
+LONGEST_FIRST = (
+    "search/backend/test_real_ray.py",
+    "search/trials/test_many_drivers.py",
+    "search/backend/test_ray_faults.py",
+    "spaces/test_spaces.py",
+    "models/final/test_train_killed.py",
+    "search/backend/test_cluster.py",
+    "models/saved_model/test_onnx.py",
+    "models/training/test_trainer_repeats.py",
+    "search/backend/test_security.py",
+    "search/backend/test_worker_ray.py",
+    "spaces/test_distributions.py",
+    "search/trials/test_deaths.py",
+    "search/trials/test_database_outage.py",
+    "search/trials/test_killed_driver.py",
+    "search/workers/test_worker.py",
+    "search/results/test_fresh_seeds.py",
+    "models/final/test_watched.py",
+    "models/training/test_optimizers.py",
+    "models/report/test_report.py",
+    "models/saved_model/test_ensemble.py",
+    "models/final/test_train.py",
+    "search/samplers/test_curve_sampler.py",
+    "search/samplers/test_samplers.py",
+)
 """Files by the seconds that they take: the last to begin must not be a long one."""
 
 

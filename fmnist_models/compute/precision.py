@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 Precision = Literal["bf16", "fp32"]
-TURNS = 8
+TURNS, CLEAR_LEAD = 8, 3.0
+"""Most turns of the race, and how many times faster one must be after two to end it."""
 
 
 def default_device() -> str:
@@ -22,7 +23,7 @@ def default_device() -> str:
 def choose_precision(device: str) -> Precision:
     """bf16 autocast where it is the faster one for a pair of convolutions, else fp32.
 
-    Half a second on a CPU. A choice by measurement, because processors exist that compute bf16
+    Seconds at most on a CPU. A choice by measurement, because processors exist that compute bf16
     correctly but by emulation, several times slower. The formats take turns on a single thread and
     the fastest of each counts: with several threads, other work on the machine turned the result
     around (benchmarks/LOG.md).
@@ -40,9 +41,11 @@ def choose_precision(device: str) -> Precision:
 def _faster() -> Precision:
     net, images = _sample_work()
     best: dict[Precision, float] = {"bf16": float("inf"), "fp32": float("inf")}
-    for _ in range(TURNS):
+    for turn in range(TURNS):
         for precision in best:
             best[precision] = min(best[precision], _step_seconds(net, images, precision))
+        if turn > 0 and max(best.values()) > CLEAR_LEAD * min(best.values()):
+            break
     return min(best, key=lambda precision: best[precision])
 
 

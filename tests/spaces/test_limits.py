@@ -12,7 +12,7 @@ from spaces import SpaceContext, get_space
 SIZED = pytest.mark.parametrize("name", ["preact", "shake", "densenet", "convnext"])
 
 
-def sampled(name: str, context: SpaceContext, count: int = 60) -> list[ModelConfig]:
+def sampled(name: str, context: SpaceContext, count: int = 30) -> list[ModelConfig]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     return [get_space(name).suggest(study.ask(), context).model for _ in range(count)]

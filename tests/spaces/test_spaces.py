@@ -72,20 +72,20 @@ def test_200_samples_are_valid_and_come_back_from_json(name: str) -> None:
 
 
 @every_space
-def test_200_samples_can_be_built(name: str) -> None:
-    for i, (_, config) in enumerate(samples(name)):
+def test_60_samples_can_be_built(name: str) -> None:
+    for i, (_, config) in enumerate(samples(name)[:60]):
         with torch.device("meta"):
             model = build_model(config.model, 10).eval()
-            if i < 20:
+            if i < 15:
                 assert model(torch.empty(2, 1, 28, 28)).shape == (2, 10)
 
 
 @every_space
-def test_200_samples_of_the_smallest_sizes_train_a_step(name: str, few: Dataset) -> None:
+def test_30_samples_of_the_smallest_sizes_train_a_step(name: str, few: Dataset) -> None:
     small = SpaceContext(epochs=1, affordable=lambda model: False)
     images = few.train.subset(torch.arange(STEP))
     step = replace(few, train=images, validation=images.subset(NONE))
-    for _, config in sample(get_space(name), 200, small):
+    for _, config in sample(get_space(name), 30, small):
         one = config.model_copy(update={"batch_size": STEP})
         run = Trainer(one, step, device="cpu", precision="fp32")
         start = [p.clone() for p in run.model.parameters()]

@@ -20,8 +20,29 @@ from fmnist_models.compute.precision import (
 def test_the_choice_is_a_precision_on_every_device() -> None:
     device = default_device()
     assert device == ("cuda" if gpu_count() else "cpu")
-    assert choose_precision("cpu") in get_args(Precision)
-    assert choose_precision(device) in get_args(Precision)
+    for one in {"cpu", device}:
+        assert choose_precision(one) in get_args(Precision)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected", "steps"),
+    [
+        ({"bf16": 1.5, "fp32": 0.1}, "fp32", 4),
+        ({"bf16": 0.1, "fp32": 0.2}, "bf16", 16),
+    ],
+)
+def test_a_clear_race_is_ended_early(
+    monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], expected: Precision, steps: int
+) -> None:
+    taken: list[str] = []
+
+    def step_seconds(net: object, images: object, precision: Precision) -> float:
+        taken.append(precision)
+        return seconds[precision]
+
+    monkeypatch.setattr("fmnist_models.compute.precision._step_seconds", step_seconds)
+    assert choose_precision("cpu") == expected
+    assert len(taken) == steps
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float)])

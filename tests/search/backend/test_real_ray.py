@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -87,10 +88,13 @@ def check_conclusion(folder: Path, out: str) -> None:
 def test_terminated_and_then_out_of_time(tmp_path: Path, small_data: Path) -> None:
     options = ["--data-dir", str(small_data), "--trials", "2000", "--concurrency", "1"]
     interrupt_in_the_middle(tmp_path, signal.SIGTERM, *options)
-    before = check(tmp_path)
+    before, began = check(tmp_path), time.monotonic()
     finish(start(tmp_path, *options, "--time-budget", "40s"), 0)
-    assert before < check(tmp_path) < 2000
     assert outcomes(tmp_path) == ["interrupted", "time budget spent"]
+    after = check(tmp_path)
+    assert after < 2000
+    # On a machine that is very busy the budget may be spent before a trial is through.
+    assert after > before or time.monotonic() - began > 40
 
 
 @pytest.mark.timeout(600)

@@ -13,12 +13,13 @@ import psutil
 import pytest
 import sqlalchemy
 
+import run_search
 from search.backend.ray_session import NO_TOKEN, _check_port, _token_environment
 from search.backend.session_folder import SESSION_PREFIX, _short_place, session_folder
 from search.errors import SurroundingsError, UsageError
 from search.settings import make_settings
-from tests.conftest import ROOT
-from tests.search.programs import finish, is_loopback, processes_of, start, wait_for
+from tests.conftest import ROOT, Refused
+from tests.search.programs import OPTIONS, finish, is_loopback, processes_of, start, wait_for
 
 CANARY = "canary-0f3b9c-pass"
 
@@ -176,14 +177,16 @@ def test_a_cluster_is_joined_with_its_token_alone(
     assert _token_environment({NO_TOKEN: "1"}) == {}
 
 
-def test_the_user_can_insist_on_a_cluster_without_a_token(tmp_path: Path, small_data: Path) -> None:
+def test_the_user_can_insist_on_a_cluster_without_a_token(
+    tmp_path: Path, small_data: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
     extra = {"HOME": str(tmp_path)}
+    monkeypatch.setenv("HOME", str(tmp_path))
     options = ["--trials", "1", "--data-dir", str(small_data), "--address", "127.0.0.1:9"]
-    _, err = finish(start(tmp_path, *options, extra=extra), 2)
-    assert "--address needs the cluster's token" in err
+    refused(run_search.main, [*OPTIONS, *options], "--address needs the cluster's token")
     _, err = finish(start(tmp_path, *options, extra={**extra, NO_TOKEN: "1"}), 3)
     assert "no Ray cluster answers at --address 127.0.0.1:9" in err
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["working"]
 
 
 def test_nothing_answers_there() -> None:

@@ -73,13 +73,13 @@ def copies(folder: Path) -> Callable[[], str]:
 
 
 def test_death_at_some_calls(tmp_path: Path) -> None:
-    check_deaths(copies(tmp_path), tmp_path, 12)
+    check_deaths(copies(tmp_path), tmp_path, 6)
 
 
 def test_death_at_some_calls_on_postgresql(
     new_postgresql_url: Callable[[], str], tmp_path: Path
 ) -> None:
-    check_deaths(new_postgresql_url, tmp_path, 4)
+    check_deaths(new_postgresql_url, tmp_path, 2)
 
 
 @pytest.mark.long

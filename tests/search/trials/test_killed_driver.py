@@ -54,7 +54,7 @@ def check_after_kills(url: str, trials: int, kills: int, folder: Path) -> None:
 def test_killed_three_times_a_study_still_comes_to_its_exact_total(
     either_url: str, tmp_path: Path
 ) -> None:
-    check_after_kills(either_url, 20, 3, tmp_path / "search")
+    check_after_kills(either_url, 12, 3, tmp_path / "search")
 
 
 @pytest.mark.long
