@@ -6,7 +6,7 @@ The idea of one tensor a split is cifar10-airbench's (arXiv:2404.00498).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -77,6 +77,10 @@ class Dataset:
     normalization: Normalization
     train: Images
     validation: Images
+
+    def to(self, device: str) -> Dataset:
+        """The same on a device."""
+        return replace(self, train=self.train.to(device), validation=self.validation.to(device))
 
 
 def load_search_data(files: DataFiles, train_samples: int | None = None) -> Dataset:

@@ -7,7 +7,7 @@ as its import takes a second.
 from __future__ import annotations
 
 from math import expm1, log
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +124,7 @@ def he_initialized(layer: Layer) -> Layer:
 
     By the fan out for convolutions, as in the papers on residual networks, else by the fan in.
     """
-    mode = "fan_out" if isinstance(layer, nn.Conv2d) else "fan_in"
+    mode: Literal["fan_in", "fan_out"] = "fan_out" if isinstance(layer, nn.Conv2d) else "fan_in"
     nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -70,12 +69,7 @@ class Trainer:
         graphs: bool | None = None,
         loss: Loss | None = None,
     ) -> None:
-        images = len(dataset.train)
-        if config.batch_size > images:
-            raise ConfigError(
-                f"batch_size {config.batch_size} is larger than the {images} training images; "
-                "lower it or train on more"
-            )
+        _check_batch_size(config, len(dataset.train))
         keep_memory(device)
         reset_peak_memory(device)
         self.config, self.device, self.precision = config, device, precision
@@ -83,9 +77,7 @@ class Trainer:
         self.epoch = 0
         self.accuracies: list[float | None] = []
         self.on_step: OnStep | None = None
-        self.dataset = replace(
-            dataset, train=dataset.train.to(device), validation=dataset.validation.to(device)
-        )
+        self.dataset = dataset.to(device)
         self.evaluator = Evaluator(
             self.dataset,
             precision,
@@ -232,6 +224,14 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
         self.accuracies = list(state["accuracies"])
+
+
+def _check_batch_size(config: TrialConfig, images: int) -> None:
+    if config.batch_size > images:
+        raise ConfigError(
+            f"batch_size {config.batch_size} is larger than the {images} training images; "
+            "lower it or train on more"
+        )
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
