@@ -6,7 +6,8 @@ import pytest
 
 from fmnist_models.data import idx
 from search import SearchSettings, launch
-from search.signals import Signals
+from search.signals import StopRequest
+from search.time_budget import Budget
 
 
 class _Reached(Exception):
@@ -22,13 +23,15 @@ def test_a_launch_reads_each_file_once(
         names.append(name)
         return read(directory, name)
 
-    def stop(settings: SearchSettings) -> None:
+    def stop(address: str | None, *, on_cpu: bool) -> None:
         raise _Reached
 
     monkeypatch.setattr(idx, "_contents", counted)
-    monkeypatch.setattr(launch, "site_of", stop)
+    monkeypatch.setattr(launch, "open_site", stop)
     storage = f"sqlite:///{tmp_path / 'one.db'}"
-    settings = SearchSettings(space="mlp", trials=1, storage=storage, data_dir=str(small_data))
+    settings = SearchSettings(
+        space="mlp", trials=1, study="one", storage=storage, data_dir=str(small_data)
+    )
     with pytest.raises(_Reached):
-        launch._search(settings, Signals(), as_json=False)
+        launch._search(settings, StopRequest(Budget()), as_json=False)
     assert sorted(names) == sorted(idx.FILE_NAMES)
