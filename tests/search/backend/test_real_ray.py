@@ -41,7 +41,7 @@ def interrupt_in_the_middle(folder: Path, kind: signal.Signals, *options: str) -
     wait_for(search, "epoch 1/2")
     search.send_signal(kind)
     search.send_signal(kind)
-    _, err = finish(search, 128 + kind, timeout=60)
+    _, err = finish(search, 128 + kind, timeout=200)
     assert err.splitlines()[-1] == f"run_search.py: {kind.name}: stopped, everything is saved"
     check(folder)
 
@@ -53,14 +53,17 @@ def outcomes(folder: Path) -> list[str | None]:
 
 @pytest.mark.timeout(600)
 def test_interrupted_then_finished_then_on_to_more_trials(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    small_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    part = ["--train-samples", "2000", "--trials"]
+    part = ["--data-dir", str(small_data), "--train-samples", "1900", "--trials"]
     interrupt_in_the_middle(tmp_path, signal.SIGINT, *part, "4", "--concurrency", "1")
     out, err = finish(start(tmp_path, *part, "4", "--concurrency", "2"), 0)
     check(tmp_path, 4)
     check_conclusion(tmp_path, out)
-    assert "2,000 images to train, 10,000 to validate" in err
+    assert "1,900 images to train, 400 to validate" in err
     assert "after epoch 2: all epochs done" in err
 
     finish(start(tmp_path, *part, "6", "--concurrency", "1"), 0)
