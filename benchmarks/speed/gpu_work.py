@@ -17,7 +17,7 @@ from fmnist_models.config.base import ModelConfig
 from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.training import AugmentationConfig
 from fmnist_models.config.trial import TrialConfig
-from fmnist_models.data.dataset import Dataset, Images, load_search_data
+from fmnist_models.data.dataset import Dataset, Images, Normalization, load_search_data
 from fmnist_models.errors import FmnistError
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.families.wrn import WrnConfig
@@ -55,7 +55,8 @@ def dataset_of(images: int, data_dir: Path | None) -> tuple[Dataset, str]:
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(256, (images, 1, 28, 28), dtype=torch.uint8, generator=generator)
         train = Images(pixels, torch.randint(10, (images,), generator=generator))
-        data, origin = Dataset("custom", "", 10, 0.5, 0.29, train, train), "random"
+        normalization = Normalization(0.5, 0.29)
+        data, origin = Dataset("custom", "", 10, normalization, train, train), "random"
     return replace(data, train=train, validation=train.subset(index[:0])), origin
 
 

@@ -16,7 +16,7 @@ from fmnist_models.augmentation import batch_loader as augment
 from fmnist_models.augmentation.batch_loader import SIDE, BatchLoader
 from fmnist_models.compute import optional_kernels as compiled
 from fmnist_models.config.training import AugmentationConfig
-from fmnist_models.data.dataset import Dataset, Images
+from fmnist_models.data.dataset import Dataset, Images, Normalization
 
 MANY = 6_000
 Load = Callable[[Tensor], Tensor]
@@ -42,7 +42,7 @@ def hidden(**config: Any) -> Tensor:
 
 def custom(images: Tensor) -> Dataset:
     part = Images(images, torch.zeros(len(images), dtype=torch.int64))
-    return Dataset("custom", "", 10, 0.3, 0.35, part, part)
+    return Dataset("custom", "", 10, Normalization(0.3, 0.35), part, part)
 
 
 def rectangles(masks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
