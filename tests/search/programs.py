@@ -43,7 +43,7 @@ def wait_for(search: subprocess.Popen[str], words: str) -> None:
         assert line, "it ended too early"
 
 
-def finish(search: subprocess.Popen[str], status: int, timeout: float = 280) -> tuple[str, str]:
+def finish(search: subprocess.Popen[str], status: int, timeout: float = 1200) -> tuple[str, str]:
     """Wait for the end of a search; what it said on stdout and, since `wait_for`, on stderr."""
     out, err = search.communicate(timeout=timeout)
     assert search.returncode == status, err

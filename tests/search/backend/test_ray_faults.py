@@ -25,7 +25,7 @@ def searched(
     command = [sys.executable, "-m", "tests.search.ray_loop", url, str(trials), worker]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=560
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200
     )
     assert done.returncode == 0, done.stderr
     with open_database(url) as database:

@@ -41,7 +41,7 @@ def interrupt_in_the_middle(folder: Path, kind: signal.Signals, *options: str) -
     wait_for(search, "epoch 1/2")
     search.send_signal(kind)
     search.send_signal(kind)
-    _, err = finish(search, 128 + kind, timeout=200)
+    _, err = finish(search, 128 + kind, timeout=600)
     assert err.splitlines()[-1] == f"run_search.py: {kind.name}: stopped, everything is saved"
     check(folder)
 
@@ -51,7 +51,7 @@ def outcomes(folder: Path) -> list[str | None]:
         return [launch.outcome for launch in database.open_study(STUDY).launches.all()]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_interrupted_then_finished_then_on_to_more_trials(
     tmp_path: Path,
     small_data: Path,
@@ -87,7 +87,7 @@ def check_conclusion(folder: Path, out: str) -> None:
     assert parse_config(exported).model_dump(mode="json") == summary["best"]["config"]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_terminated_and_then_out_of_time(tmp_path: Path, small_data: Path) -> None:
     options = ["--data-dir", str(small_data), "--trials", "2000", "--concurrency", "1"]
     interrupt_in_the_middle(tmp_path, signal.SIGTERM, *options)
@@ -100,7 +100,7 @@ def test_terminated_and_then_out_of_time(tmp_path: Path, small_data: Path) -> No
     assert after > before or time.monotonic() - began > 40
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_killed_and_started_again(tmp_path: Path, small_data: Path) -> None:
     options = ["--data-dir", str(small_data), "--trials", "4", "--concurrency", "2"]
     search = start(tmp_path, *options)

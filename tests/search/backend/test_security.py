@@ -104,7 +104,7 @@ import ray, sys
 from ray._raylet import GcsClient
 try:
     client = GcsClient(address=sys.argv[1])
-    client.get_all_node_info(timeout=60)
+    client.get_all_node_info(timeout=300)
 except Exception as error:
     print(type(error).__name__, error)
     sys.exit(7)
@@ -127,7 +127,7 @@ def assert_strangers_are_refused(known: str, processes: list[psutil.Process]) ->
             env=environment,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=600,
         )
         assert done.returncode == status, (token, done.stdout, done.stderr)
 

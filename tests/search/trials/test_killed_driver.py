@@ -58,7 +58,7 @@ def test_killed_three_times_a_study_still_comes_to_its_exact_total(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_killed_twenty_times(either_url: str, tmp_path: Path) -> None:
     check_after_kills(either_url, 100, 20, tmp_path / "search")
 

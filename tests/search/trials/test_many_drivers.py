@@ -63,7 +63,7 @@ def test_four_drivers_on_one_postgresql(postgresql_url: str, tmp_path: Path) -> 
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("scheduler", ["asha", "quota", "hyperband", "median", "fifo"])
 def test_eight_drivers(either_url: str, tmp_path: Path, scheduler: str) -> None:
     check_shared(either_url, 160, 8, tmp_path / "search", scheduler)
