@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fmnist_models.config.trial import TrialConfig
 from spaces import SPACES, get_space
+from spaces.belief import Belief
 from spaces.space import Space, SpaceContext
 
 if TYPE_CHECKING:
@@ -33,5 +34,8 @@ SPACE = Space(
         for name in NAMES
         for point, params in get_space(name).points.items()
     },
+    belief=Belief(
+        {name: axis for one in NAMES for name, axis in get_space(one).belief.axes.items()}
+    ),
     one_point_per="all.space",
 )

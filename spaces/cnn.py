@@ -13,10 +13,12 @@ from pydantic import ValidationError
 from fmnist_models.config.base import Activation
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.cnn import CnnConfig
+from spaces.belief import Axis
 from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import EVERY_OPTIMIZER, suggest_training
+from spaces.training_belief import LIKELY, OPEN, SURE, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -237,4 +239,26 @@ SPACE = Space(
         "vgg-like": make_point("cnn", _PLAIN, _VGG_LIKE),
         "kaggle": make_point("cnn", _PLAIN, _KAGGLE),
     },
+    belief=believed(
+        "cnn",
+        {
+            "activate": Axis("convolution", LIKELY),
+            "activation": Axis("relu", OPEN),
+            "batch_norm": Axis(True, SURE),
+            "bn_momentum": Axis(0.1, OPEN),
+            "convolutions": Axis(2, OPEN),
+            "dense": Axis(128, OPEN),
+            "dense_layers": Axis(1, OPEN),
+            "dense_norm": Axis("after", OPEN),
+            "dense_dropout": Axis(0.2, LIKELY),
+            "dropout": Axis(0.1, LIKELY),
+            "early_dropout": Axis(False, LIKELY),
+            "kernel": Axis(3, LIKELY),
+            "padded": Axis(True, LIKELY),
+            "pad_pools": Axis(False, LIKELY),
+            "pointwise_stem": Axis(False, LIKELY),
+            "stages": Axis(2, OPEN),
+            "widen": Axis(True, OPEN),
+        },
+    ),
 )

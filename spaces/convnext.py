@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.convnext import ConvnextConfig
+from spaces.belief import Axis
 from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_choice, suggest_stochastic_depth
 from spaces.training import suggest_training
+from spaces.training_belief import LIKELY, OPEN, SURE, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -73,4 +75,14 @@ SPACE = Space(
         "w32": make_point("convnext", _PAPER, {"depth": 1, "width": 32}),
         "w64": make_point("convnext", _PAPER, {"depth": 2, "width": 64}),
     },
+    belief=believed(
+        "convnext",
+        {
+            "kernel": Axis(5, OPEN),
+            "layer_scale": Axis(0.1, OPEN),
+            "optimizer": Axis("adamw", 0.7),
+            "stochastic_depth": Axis(False, SURE),
+            "stochastic_depth.rate": Axis(0.05, LIKELY),
+        },
+    ),
 )

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.densenet import DensenetConfig
+from spaces.belief import Axis
 from spaces.points import SGD, Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum
 from spaces.training import suggest_training
+from spaces.training_belief import LIKELY, OPEN, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -59,4 +61,11 @@ SPACE = Space(
         "bc-28-12": make_point("densenet", _PAPER, {"depth": 28}),
         "bc-100-12": make_point("densenet", _PAPER, {"depth": 100}),
     },
+    belief=believed(
+        "densenet",
+        {
+            "bn_momentum": Axis(0.1, OPEN),
+            "dropout": Axis(0.0, LIKELY),
+        },
+    ),
 )

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from fmnist_models.config.base import Activation
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.mlp import MlpConfig
+from spaces.belief import Axis
 from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import EVERY_OPTIMIZER, suggest_training
+from spaces.training_belief import LIKELY, OPEN, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -74,4 +76,16 @@ SPACE = Space(
     version=1,
     suggest=suggest,
     points={"gradient-descent": make_point("mlp", _BASELINE)},
+    belief=believed(
+        "mlp",
+        {
+            "activation": Axis("relu", OPEN),
+            "batch_norm": Axis(True, LIKELY),
+            "depth": Axis(2, OPEN),
+            "dropout": Axis(0.1, LIKELY),
+            "bn_momentum": Axis(0.1, OPEN),
+            "flip": Axis(False, LIKELY),
+            "shift": Axis(0, LIKELY),
+        },
+    ),
 )

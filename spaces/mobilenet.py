@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.mobilenet import MobilenetConfig
+from spaces.belief import Axis
 from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum
 from spaces.training import EVERY_OPTIMIZER, suggest_training
+from spaces.training_belief import LIKELY, OPEN, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -71,4 +73,12 @@ SPACE = Space(
     version=1,
     suggest=suggest,
     points={"v1-56": make_point("mobilenet", _V1)},
+    belief=believed(
+        "mobilenet",
+        {
+            "bn_momentum": Axis(0.1, OPEN),
+            "dropout": Axis(0.0, LIKELY),
+            "resolution": Axis(56, OPEN),
+        },
+    ),
 )

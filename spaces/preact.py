@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from fmnist_models.config.base import Activation
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.preact import PreactConfig
+from spaces.belief import Axis
 from spaces.points import HYSTS, Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import (
@@ -16,6 +17,7 @@ from spaces.suggest import (
     suggest_stochastic_depth,
 )
 from spaces.training import suggest_training
+from spaces.training_belief import LIKELY, OPEN, SURE, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -74,4 +76,15 @@ SPACE = Space(
         "preact-20-w1": make_point("preact", _PAPER, {"width": 1}),
         "preact-20-w4-cutout": make_point("preact", _PAPER, {"width": 4}),
     },
+    belief=believed(
+        "preact",
+        {
+            "activation": Axis("relu", OPEN),
+            "bn_momentum": Axis(0.1, OPEN),
+            "dropout": Axis(0.0, LIKELY),
+            "layout": Axis("cifar", OPEN),
+            "stochastic_depth": Axis(False, SURE),
+            "stochastic_depth.rate": Axis(0.05, LIKELY),
+        },
+    ),
 )

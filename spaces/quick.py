@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from fmnist_models.config.base import Activation, Padding
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.quick import QuickConfig
+from spaces.belief import Axis
 from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import suggest_training
+from spaces.training_belief import LIKELY, OPEN, SURE, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -76,5 +78,15 @@ SPACE = Space(
         "quick-2-16": make_point("quick", _SGD),
         "quick-2-32": make_point("quick", _SGD, {"width": 32}),
     },
+    belief=believed(
+        "quick",
+        {
+            "activation": Axis("relu", OPEN),
+            "padding": Axis("zeros", LIKELY),
+            "batch_norm": Axis(True, SURE),
+            "dropout": Axis(0.0, LIKELY),
+            "bn_momentum": Axis(0.1, OPEN),
+        },
+    ),
     max_epoch_seconds_cpu=40.0,
 )

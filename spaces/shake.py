@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.shake import Mode, ShakeConfig
+from spaces.belief import Axis
 from spaces.points import HYSTS, Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import suggest_training
+from spaces.training_belief import LIKELY, OPEN, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -63,4 +65,13 @@ SPACE = Space(
             "shake", _PAPER, {"depth": 26, "width": 96, "sam": True, "sam.rho": 0.02}
         ),
     },
+    belief=believed(
+        "shake",
+        {
+            "bn_momentum": Axis(0.1, OPEN),
+            "dropout": Axis(0.0, LIKELY),
+            "mode": Axis("even-even", OPEN),
+            "per_image": Axis(True, OPEN),
+        },
+    ),
 )

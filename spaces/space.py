@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fmnist_models.config.base import ModelConfig
 from fmnist_models.config.registry import check_name
 from fmnist_models.config.trial import TrialConfig
+from spaces.belief import Belief
 from spaces.points import Params, fill_in_defaults
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Space:
     training that they leave off: see `fill_in_defaults`. `one_point_per` names a parameter of which
     each value has several points: only the last that is affordable is tried. `epochs_cpu` and
     `epochs_gpu` are the default number of epochs of a trial, `max_epoch_seconds_cpu` how long an
-    epoch may be expected to take on a CPU unless the user says otherwise.
+    epoch may be expected to take on a CPU unless the user says otherwise. `belief` is what samplers
+    are told of the parameters.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Space:
     epochs_gpu: int = 27
     one_point_per: str | None = None
     max_epoch_seconds_cpu: float = 120.0
+    belief: Belief = field(default_factory=Belief)
 
     def __post_init__(self) -> None:
         points = {name: fill_in_defaults(point) for name, point in self.points.items()}

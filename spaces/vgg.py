@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.vgg import VggConfig
+from spaces.belief import Axis
 from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum
 from spaces.training import suggest_training
+from spaces.training_belief import LIKELY, OPEN, SURE, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -71,4 +73,13 @@ SPACE = Space(
         ),
         "vgg-11": make_point("vgg", _VGG_11),
     },
+    belief=believed(
+        "vgg",
+        {
+            "batch_norm": Axis(True, SURE),
+            "bn_momentum": Axis(0.1, OPEN),
+            "depth": Axis(11, OPEN),
+            "dropout": Axis(0.1, LIKELY),
+        },
+    ),
 )

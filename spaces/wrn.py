@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from fmnist_models.config.base import Activation, Padding
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.wrn import WrnConfig
+from spaces.belief import Axis
 from spaces.points import SGD, Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import (
@@ -16,6 +17,7 @@ from spaces.suggest import (
     suggest_stochastic_depth,
 )
 from spaces.training import suggest_training
+from spaces.training_belief import LIKELY, OPEN, SURE, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -134,4 +136,22 @@ SPACE = Space(
         "wrn-28-10-erasing": make_point("wrn", _PAPER, {"depth": 28, "width": 10, **_ERASING}),
         "wrn-40-4-playground": make_point("wrn", _PAPER, _BEST_KNOWN),
     },
+    belief=believed(
+        "wrn",
+        {
+            "activation": Axis("relu", OPEN),
+            "padding": Axis("zeros", LIKELY),
+            "batch_norm": Axis(True, SURE),
+            "bn_momentum": Axis(0.1, OPEN),
+            "bn_eps": Axis(1e-5, OPEN),
+            "dropout": Axis(0.0, LIKELY),
+            "pool": Axis("mean", OPEN),
+            "drop_block": Axis(False, SURE),
+            "drop_block.rate": Axis(0.05, LIKELY),
+            "stochastic_depth": Axis(False, SURE),
+            "stochastic_depth.rate": Axis(0.05, LIKELY),
+            "zero_init": Axis(False, OPEN),
+            "stem": Axis(16, LIKELY),
+        },
+    ),
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, ndtr
@@ -27,14 +25,22 @@ def maximize(
     inputs: Array,
     rng: np.random.RandomState,
     *,
+    trust: float = 0.0,
     everywhere: bool = False,
 ) -> Array:
     """The best point found, (names,); `known` (n, names) were tried and encode as `inputs`.
 
+    Gains are weighed by the prior to the power of `trust`.
+
     With `everywhere` it is the best of random ones, which may lie far from all that is known.
     """
     means = process.mean(inputs)
-    gains_of = partial(_gains, process, encoding, incumbent=float(means.max()))
+    incumbent = float(means.max())
+
+    def gains_of(points: Array) -> Array:
+        prior = trust * encoding.log_prior(points) if trust else 0.0
+        return _gains(process, encoding, points, incumbent) + prior
+
     if everywhere:
         anywhere = encoding.draw(RANDOM, rng)
         found: Array = anywhere[int(np.argmax(gains_of(anywhere)))]

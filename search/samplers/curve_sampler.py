@@ -20,7 +20,7 @@ from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -29,6 +29,7 @@ from threadpoolctl import ThreadpoolController
 from search.samplers.acquisition import maximize
 from search.samplers.gaussian_process import Data, GaussianProcess, Kernel, fit_kernel
 from search.samplers.learning_curves import squashed
+from search.samplers.prior import EVEN, Prior
 from search.samplers.space_encoding import Encoding, Numeric, nearest, value_at
 from search.samplers.trial_history import TrialHistoryReader
 
@@ -38,6 +39,9 @@ REFIT_GROWTH = 1.2
 MOST_FITTED, MOST_KNOWN = 128, 200
 """So many observations the kernel is fitted to, and so many the posterior knows."""
 MOST_REMEMBERED = 256
+TRUST = 10.0
+"""The prior's weight in the choice of a candidate, over the number of trials known (piBO,
+arXiv:2204.11051)."""
 EXPLORE_EVERY = 2
 """Of so many trials one looks for improvements everywhere."""
 
@@ -45,13 +49,15 @@ EXPLORE_EVERY = 2
 class CurveSampler(BaseSampler):
     """See the top of the file; the model takes over after `n_startup_trials` with a value."""
 
-    def __init__(self, n_startup_trials: int = 10, seed: int | None = None) -> None:
-        self.n_startup_trials = n_startup_trials
+    def __init__(
+        self, n_startup_trials: int = 10, seed: int | None = None, prior: Prior = EVEN
+    ) -> None:
+        self.n_startup_trials, self._prior = n_startup_trials, prior
         self._rng = np.random.RandomState(seed)
         self._design = int(self._rng.randint(2**31))
         self._fitted: tuple[int, Kernel] | None = None
         self._wanted: dict[int, Mapping[str, Any]] = {}
-        self._history = TrialHistoryReader()
+        self._history = TrialHistoryReader(prior)
 
     def reseed_rng(self) -> None:
         """As Optuna asks of samplers that are shared by threads."""
@@ -98,9 +104,8 @@ class CurveSampler(BaseSampler):
         count = max(self.n_startup_trials, 1)
         order = np.random.RandomState((self._design + crc32(param_name.encode())) % 2**32)
         at = (order.permutation(count)[trial.number % count] + self._rng.uniform()) / count
-        if isinstance(param_distribution, CategoricalDistribution):
-            at = np.floor(at * len(param_distribution.choices))
-        return value_at(param_distribution, at)
+        place = self._prior.places(param_name, param_distribution, np.array([at]))[0]
+        return value_at(param_distribution, float(place))
 
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
@@ -132,6 +137,7 @@ class CurveSampler(BaseSampler):
             known=encoding.points[known],
             inputs=inputs[known],
             rng=self._rng,
+            trust=TRUST / len(known),
             everywhere=asking.number % EXPLORE_EVERY == EXPLORE_EVERY - 1,
         )
         return encoding.params(point)

@@ -10,19 +10,23 @@ from optuna.samplers import (
     CmaEsSampler,
     GPSampler,
     QMCSampler,
-    RandomSampler,
     TPESampler,
 )
 
 from search.samplers.curve_sampler import CurveSampler
+from search.samplers.prior import EVEN, Prior
+from search.samplers.prior_sampler import PriorSampler
 
 STARTUP_TRIALS = 10
 
 
-def make_sampler(name: str, seed: int, startup_trials: int = STARTUP_TRIALS) -> BaseSampler:
+def make_sampler(
+    name: str, seed: int, startup_trials: int = STARTUP_TRIALS, prior: Prior = EVEN
+) -> BaseSampler:
     """The sampler called `name` (see `settings.SAMPLERS`), seeded by `seed` modulo 2^32.
 
-    The first `startup_trials` are random where a sampler needs some to learn from.
+    The first `startup_trials` are random where a sampler needs some to learn from. `prior` is what
+    `curves` and `random` are told of the space; Optuna's other samplers can't be told.
 
     TPE is univariate: beside early stopping Optuna 5's multivariate default finds no more than
     random search does, the univariate form does: on the LCBench surrogate, 6 tasks and 10 seeds,
@@ -33,7 +37,7 @@ def make_sampler(name: str, seed: int, startup_trials: int = STARTUP_TRIALS) -> 
         warnings.simplefilter("ignore", ExperimentalWarning)
         match name:
             case "curves":
-                return CurveSampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
+                return CurveSampler(n_startup_trials=STARTUP_TRIALS, seed=seed, prior=prior)
             case "tpe":
                 return TPESampler(n_startup_trials=startup_trials, multivariate=False, seed=seed)
             case "gp":
@@ -43,5 +47,5 @@ def make_sampler(name: str, seed: int, startup_trials: int = STARTUP_TRIALS) -> 
             case "qmc":
                 return QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
             case "random":
-                return RandomSampler(seed=seed)
+                return PriorSampler(prior, seed=seed)
     raise ValueError(f"unknown sampler {name!r}")

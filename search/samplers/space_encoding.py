@@ -22,6 +22,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from search.samplers.prior import EVEN, Prior
+
 Array = NDArray[np.float64]
 Params = dict[str, Any]
 Numeric = FloatDistribution | IntDistribution
@@ -57,10 +59,12 @@ class Table:
 class Encoding:
     """The names of a space, those first that most trials have, and its points.
 
-    `points` (n, names) are those of `trials`, which are in the table.
+    `points` (n, names) are those of `trials`, which are in the table. New ones are drawn from
+    `prior`.
     """
 
-    def __init__(self, table: Table, trials: Sequence[int]) -> None:
+    def __init__(self, table: Table, trials: Sequence[int], prior: Prior = EVEN) -> None:
+        self._prior = prior
         rows = [table.rows[trial] for trial in trials]
         columns = np.concatenate([np.empty(0, dtype=np.intp), *(row[0] for row in rows)])
         counts = np.bincount(columns, minlength=len(table.columns))
@@ -119,8 +123,20 @@ class Encoding:
         return np.concatenate(parts, axis=1)
 
     def draw(self, count: int, rng: np.random.RandomState) -> Array:
-        """Points (count, names) at random, uniformly over each distribution."""
-        return self._applied(self._anything(count, rng))
+        """Points (count, names) at random: half of them from the prior, half evenly."""
+        even = np.arange(count) % 2 == 1
+        points = np.where(
+            even[:, None], self._anything(count, rng, EVEN), self._anything(count, rng, self._prior)
+        )
+        return self._applied(points)
+
+    def log_prior(self, points: Array) -> Array:
+        """Logarithms (m,) of how much more probable points are by the prior than evenly."""
+        total = np.zeros(len(points))
+        for i, name in enumerate(self.names):
+            here = np.flatnonzero(~np.isnan(points[:, i]))
+            total[here] += self._prior.log_density(name, self.space[name], points[here, i])
+        return total
 
     def mutate(
         self, points: Array, widths: Array, rates: Array, rng: np.random.RandomState
@@ -129,7 +145,7 @@ class Encoding:
 
         Widths are standard deviations, in parts of a range; choices change to any.
         """
-        other = self._anything(len(points), rng)
+        other = self._anything(len(points), rng, self._prior)
         whole = np.where(np.isnan(points), other, points)
         present = np.maximum((~np.isnan(points)).sum(1), 1)
         changes = rng.uniform(size=points.shape) < (rates / present)[:, None]
@@ -146,11 +162,12 @@ class Encoding:
             if not np.isnan(at)
         }
 
-    def _anything(self, count: int, rng: np.random.RandomState) -> Array:
+    def _anything(self, count: int, rng: np.random.RandomState, prior: Prior) -> Array:
         """A value for every name, whether it applies or not."""
         points = rng.uniform(size=(count, len(self.names)))
-        chosen = np.floor(points * self._choices)
-        return self._snapped(np.where(self._choices > 0, chosen, points))
+        for i, name in enumerate(self.names):
+            points[:, i] = prior.places(name, self.space[name], points[:, i])
+        return self._snapped(points)
 
     def _snapped(self, points: Array) -> Array:
         """Whole and stepped values brought to what they can be."""

@@ -13,6 +13,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.learning_curves import Curve, Observations, milestones, observe
+from search.samplers.prior import EVEN, Prior
 from search.samplers.space_encoding import Encoding, Table
 
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
@@ -31,10 +32,11 @@ class TrialHistory:
     curves: list[Curve]
     running: NDArray[np.bool_]
     ends: list[int]
+    prior: Prior = EVEN
 
     def encoding(self) -> Encoding:
         """The trials as points, in their order."""
-        return Encoding(self.table, self.trials)
+        return Encoding(self.table, self.trials, self.prior)
 
     @property
     def with_values(self) -> int:
@@ -53,7 +55,8 @@ class TrialHistoryReader:
     `table` holds the parameters of all trials read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prior: Prior = EVEN) -> None:
+        self._prior = prior
         self._forget(None)
 
     def _forget(self, study: tuple[int, str] | None) -> None:
@@ -86,6 +89,7 @@ class TrialHistoryReader:
             curves=curves,
             running=running,
             ends=ends,
+            prior=self._prior,
         )
 
     def _take_in(self, trial: FrozenTrial, sign: float) -> Curve:
