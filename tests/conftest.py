@@ -1,5 +1,6 @@
 """What all tests share: the rooms are importable, and a small data set of real images."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,31 +11,30 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # plain `pytest`, unlike `python -m pytest`, leaves it out
 
+os.environ.setdefault("RAY_worker_niceness", "0")
+"""Else Ray's workers are nice by 15, and starve beside the tests of the other process."""
 Refused = Callable[..., str]
 LONGEST_FIRST = (
     "search/backend/test_real_ray.py",
-    "search/trials/test_many_drivers.py",
-    "search/backend/test_ray_faults.py",
-    "spaces/test_spaces.py",
-    "models/final/test_train_killed.py",
     "search/backend/test_cluster.py",
-    "models/saved_model/test_onnx.py",
-    "models/training/test_trainer_repeats.py",
-    "search/backend/test_security.py",
+    "search/backend/test_ray_faults.py",
     "search/backend/test_worker_ray.py",
-    "spaces/test_distributions.py",
-    "search/trials/test_deaths.py",
-    "search/trials/test_database_outage.py",
-    "search/trials/test_killed_driver.py",
+    "search/backend/test_security.py",
+    "spaces/test_spaces.py",
+    "search/trials/test_many_drivers.py",
     "search/workers/test_worker.py",
-    "search/results/test_fresh_seeds.py",
-    "models/final/test_watched.py",
-    "models/training/test_optimizers.py",
-    "models/report/test_report.py",
-    "models/saved_model/test_ensemble.py",
+    "search/trials/test_database_outage.py",
+    "spaces/test_distributions.py",
+    "models/saved_model/test_onnx.py",
+    "search/trials/test_session.py",
+    "storage/test_storage_optuna.py",
+    "search/schedulers/test_rank_correlation.py",
+    "models/final/test_train_killed.py",
     "models/final/test_train.py",
-    "search/samplers/test_curve_sampler.py",
-    "search/samplers/test_samplers.py",
+    "models/training/test_trainer.py",
+    "storage/test_storage_open.py",
+    "models/compute/test_cuda_graphs.py",
+    "models/report/test_report.py",
 )
 """Files by the seconds that they take: the last to begin must not be a long one."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -20,13 +21,14 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+@cache
 def choose_precision(device: str) -> Precision:
     """bf16 autocast where it is the faster one for a pair of convolutions, else fp32.
 
-    Seconds at most on a CPU. A choice by measurement, because processors exist that compute bf16
-    correctly but by emulation, several times slower. The formats take turns on a single thread and
-    the fastest of each counts: with several threads, other work on the machine turned the result
-    around (benchmarks/LOG.md).
+    Seconds at most on a CPU, once a process. A choice by measurement, because processors exist that
+    compute bf16 correctly but by emulation, several times slower. The formats take turns on a
+    single thread and the fastest of each counts: with several threads, other work on the machine
+    turned the result around (benchmarks/LOG.md).
     """
     if device != "cpu":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"

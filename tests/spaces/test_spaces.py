@@ -72,20 +72,20 @@ def test_200_samples_are_valid_and_come_back_from_json(name: str) -> None:
 
 
 @every_space
-def test_60_samples_can_be_built(name: str) -> None:
-    for i, (_, config) in enumerate(samples(name)[:60]):
+def test_20_samples_can_be_built(name: str) -> None:
+    for i, (_, config) in enumerate(samples(name)[:20]):
         with torch.device("meta"):
             model = build_model(config.model, 10).eval()
-            if i < 15:
+            if i < 5:
                 assert model(torch.empty(2, 1, 28, 28)).shape == (2, 10)
 
 
 @every_space
-def test_30_samples_of_the_smallest_sizes_train_a_step(name: str, few: Dataset) -> None:
+def test_10_samples_of_the_smallest_sizes_train_a_step(name: str, few: Dataset) -> None:
     small = SpaceContext(epochs=1, affordable=lambda model: False)
     images = few.train.subset(torch.arange(STEP))
     step = replace(few, train=images, validation=images.subset(NONE))
-    for _, config in sample(get_space(name), 30, small):
+    for _, config in sample(get_space(name), 10, small):
         one = config.model_copy(update={"batch_size": STEP})
         run = Trainer(one, step, device="cpu", precision="fp32")
         start = [p.clone() for p in run.model.parameters()]
@@ -158,7 +158,7 @@ def macs_of(model: ModelConfig) -> int:
 def test_nothing_that_cannot_be_afforded_is_sampled(limit: float) -> None:
     context = SpaceContext(epochs=1, affordable=lambda model: macs_of(model) <= limit)
     sizes = set()
-    for _, config in sample(get_space("wrn"), 200, context):
+    for _, config in sample(get_space("wrn"), 60, context):
         assert macs_of(config.model) <= limit
         assert isinstance(config.model, WrnConfig)
         sizes.add((config.model.depth, config.model.width))

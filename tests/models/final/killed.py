@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 import fmnist_models.final.train
+from fmnist_models.compute.batch_norm import prepare_norms
 from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.training import RegularizationConfig
 from fmnist_models.config.trial import TrialConfig
@@ -78,11 +79,12 @@ def kill_before_change(number: int, folder: Path) -> None:
 
 
 def warm_up() -> None:
-    """Import what training uses, once for all children; no backward pass may be here."""
+    """Import and compile what training uses, once for all; no network may go backward here."""
     torch.set_num_threads(1)
     network = build_network(CONFIG, 10)
     optimizer = build_optimizer(network, CONFIG.optimizer)
     network(torch.zeros(64, 1, 28, 28))
+    prepare_norms(network, "cpu", "fp32")
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()

@@ -42,7 +42,9 @@ def without_validation(dataset: Dataset) -> Dataset:
 
 
 @precisions
-def test_three_epochs_on_3000_images_learn(data: Dataset, precision: Precision) -> None:
+def test_three_epochs_learn(data: Dataset, precision: Precision) -> None:
+    if precision == "bf16":  # slow where it is emulated
+        data = replace(data, train=data.train.subset(torch.arange(1500)))
     config = TrialConfig(
         model=QuickConfig(width=8, depth=1),
         optimizer=SgdConfig(lr=0.1),
@@ -53,8 +55,8 @@ def test_three_epochs_on_3000_images_learn(data: Dataset, precision: Precision) 
     first, second, third = trainer(config, data, precision).epochs()
     assert first.train_loss > second.train_loss > third.train_loss
     assert third.val_accuracy is not None
-    assert third.val_accuracy > 0.6
-    assert third.train_accuracy > 0.6
+    assert third.val_accuracy > 0.5
+    assert third.train_accuracy > 0.5
 
 
 def test_the_average_is_worth_something_after_the_first_epoch(data: Dataset) -> None:
@@ -186,11 +188,14 @@ def test_predict_gives_the_logits_of_every_image_in_order(
     torch.testing.assert_close(rough, logits, rtol=0.1, atol=0.1)
 
 
-@precisions
 @pytest.mark.parametrize(
-    "model",
-    [QuickConfig(width=8, depth=1, batch_norm=False), WrnConfig(depth=10, batch_norm=False)],
-    ids=lambda model: model.family,
+    ("model", "precision"),
+    [
+        (QuickConfig(width=8, depth=1, batch_norm=False), "fp32"),
+        (QuickConfig(width=8, depth=1, batch_norm=False), "bf16"),
+        (WrnConfig(depth=10, batch_norm=False), "fp32"),
+    ],
+    ids=["quick", "quick-bf16", "wrn"],
 )
 def test_a_run_that_diverges_says_so(
     few: Dataset, precision: Precision, model: ModelConfig

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -35,13 +36,18 @@ def check(folder: Path, trials: int | None = None, *, ended: bool = True) -> int
     return sum(t.state.name in ("COMPLETE", "PRUNED") for t in found)
 
 
-def interrupt_in_the_middle(folder: Path, kind: signal.Signals, *options: str) -> None:
-    """Signal a search twice at once, as soon as an epoch is trained; it ends in order."""
+def start_and_signal(folder: Path, kind: signal.Signals, *options: str) -> subprocess.Popen[str]:
+    """Start a search and send it a signal, twice at once, as soon as an epoch is trained."""
     search = start(folder, *options)
-    wait_for(search, "epoch 1/2")
+    wait_for(search, ": validation ")
     search.send_signal(kind)
     search.send_signal(kind)
-    _, err = finish(search, 128 + kind, timeout=600)
+    return search
+
+
+def interrupt_in_the_middle(folder: Path, kind: signal.Signals, *options: str) -> None:
+    """Signal a search; it ends in order."""
+    _, err = finish(start_and_signal(folder, kind, *options), 128 + kind, timeout=600)
     assert err.splitlines()[-1] == f"run_search.py: {kind.name}: stopped, everything is saved"
     check(folder)
 
@@ -52,27 +58,29 @@ def outcomes(folder: Path) -> list[str | None]:
 
 
 @pytest.mark.timeout(1800)
-def test_interrupted_then_finished_then_on_to_more_trials(
+def test_interrupted_then_killed_then_finished(
     tmp_path: Path,
     small_data: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    part = ["--data-dir", str(small_data), "--train-samples", "1900", "--trials"]
-    interrupt_in_the_middle(tmp_path, signal.SIGINT, *part, "4", "--concurrency", "1")
-    out, err = finish(start(tmp_path, *part, "4", "--concurrency", "2"), 0)
-    check(tmp_path, 4)
-    check_conclusion(tmp_path, out)
-    assert "1,900 images to train, 400 to validate" in err
-    assert "after epoch 2: all epochs done" in err
+    part = ["--data-dir", str(small_data), "--train-samples", "1900", "--trials", "4"]
+    interrupt_in_the_middle(tmp_path, signal.SIGINT, *part, "--concurrency", "1")
+    start_and_signal(tmp_path, signal.SIGKILL, *part, "--concurrency", "2").communicate()
+    assert_nothing_runs(tmp_path, apart_from=AGENTS)
 
-    finish(start(tmp_path, *part, "6", "--concurrency", "1"), 0)
-    check(tmp_path, 6)
+    out, err = finish(start(tmp_path, *part, "--concurrency", "2"), 0)
+    assert "left running by a driver that died" in err
+    assert "1,900 images to train, " in err
+    assert "after epoch 2: all epochs done" in err
+    assert_nothing_runs(tmp_path, seconds=70)
+    check(tmp_path, 4, ended=False)
+    check_conclusion(tmp_path, out)
+
     monkeypatch.chdir(tmp_path)
-    assert run_search.main([*OPTIONS, *part, "6"]) == 0
-    assert "6 finished trials: nothing to do" in capsys.readouterr().err
-    check(tmp_path, 6)
-    assert outcomes(tmp_path) == ["interrupted", "done", "done"]
+    assert run_search.main([*OPTIONS, *part]) == 0
+    assert "4 finished trials: nothing to do" in capsys.readouterr().err
+    assert outcomes(tmp_path) == ["interrupted", None, "done"]
     left = {path.name for path in tmp_path.iterdir()} - {"fmnist_search.db.checkpoints"}
     assert left == {"fmnist_search.db", "quick.best.json"}
 
@@ -81,7 +89,7 @@ def check_conclusion(folder: Path, out: str) -> None:
     """Check the summary in the last line of stdout and the file that it names."""
     summary = json.loads(out.splitlines()[-1])
     assert summary["trials"]["COMPLETE"] + summary["trials"]["PRUNED"] == 4
-    assert summary["best"]["validation_accuracy"] > 0.3, "it has really learnt"
+    assert summary["best"]["validation_accuracy"] > 0.15, "it has really learnt"
     exported = (folder / summary["exported"]).read_text()
     assert json.loads(exported)["trial"] == summary["best"]["number"]
     assert parse_config(exported).model_dump(mode="json") == summary["best"]["config"]
@@ -103,18 +111,3 @@ def test_terminated_and_then_out_of_time(tmp_path: Path, small_data: Path) -> No
     assert after < 2000
     # On a machine that is very busy the budget may be spent before a trial is through.
     assert after > before or time.monotonic() - began > 40
-
-
-@pytest.mark.timeout(1800)
-def test_killed_and_started_again(tmp_path: Path, small_data: Path) -> None:
-    options = ["--data-dir", str(small_data), "--trials", "4", "--concurrency", "2"]
-    search = start(tmp_path, *options)
-    wait_for(search, "epoch 1/2")
-    search.kill()
-    search.communicate()
-    assert_nothing_runs(tmp_path, apart_from=AGENTS)
-    _, err = finish(start(tmp_path, *options), 0)
-    assert "left running by a driver that died" in err
-    assert_nothing_runs(tmp_path, seconds=70)
-    check(tmp_path, 4, ended=False)
-    assert outcomes(tmp_path) == [None, "done"]

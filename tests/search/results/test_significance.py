@@ -93,15 +93,15 @@ def test_a_simultaneous_interval_is_wider_the_more_are_compared() -> None:
 def test_the_correction_takes_away_the_luck_of_being_picked() -> None:
     draw = np.random.default_rng(2)
     naive, corrected, inside = [], [], 0
-    for i in range(30):
+    for i in range(12):
         scores = (draw.random((20, 2000)) < 0.9).astype(float)  # all equally good
         accuracy, (low, high) = corrected_best(scores, seed=i)
         naive.append(scores.mean(1).max())
         corrected.append(accuracy)
         inside += low <= 0.9 <= high
     assert np.mean(naive) - 0.9 > 0.008
-    assert abs(np.mean(corrected) - 0.9) < 0.003
-    assert inside >= 25
+    assert abs(np.mean(corrected) - 0.9) < 0.004
+    assert inside >= 10
 
 
 def test_where_one_is_far_ahead_there_is_nothing_to_correct() -> None:
