@@ -20,15 +20,18 @@ from search.errors import UsageError
 from spaces import SPACES
 
 SamplerName = Literal["curves", "tpe", "gp", "cmaes", "qmc", "random"]
+Trust = Literal["weak", "normal", "strong"]
 SchedulerName = Literal["asha", "quota", "hyperband", "median", "fifo"]
 SAMPLERS: tuple[str, ...] = get_args(SamplerName)
 SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
+TRUSTS: tuple[str, ...] = get_args(Trust)
 STORAGE_VARIABLE = "FMNIST_SEARCH_STORAGE"
 DEFAULT_STORAGE = "sqlite:///fmnist_search.db"
 CHOICES: dict[str, tuple[str, Iterable[str]]] = {
     "space": ("space", SPACES),
     "sampler": ("--sampler", SAMPLERS),
     "scheduler": ("--scheduler", SCHEDULERS),
+    "trust": ("--trust", TRUSTS),
 }
 STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 ADDRESS = r"auto|([A-Za-z0-9][A-Za-z0-9.-]{0,253}|\[[0-9A-Fa-f:]+\]):[1-9][0-9]{0,4}"
@@ -109,6 +112,13 @@ class SearchSettings(Config):
             "trials"
         ),
     ] = "curves"
+    trust: Annotated[
+        Trust,
+        _search(
+            f"{', '.join(TRUSTS)}: how far curves and random rely on what is believed of the space "
+            "before anything was tried"
+        ),
+    ] = "normal"
     scheduler: Annotated[
         SchedulerName,
         _search(
@@ -193,7 +203,7 @@ class SearchSettings(Config):
         ),
     ] = 100_000_000
 
-    @field_validator("space", "sampler", "scheduler", mode="before")
+    @field_validator("space", "sampler", "scheduler", "trust", mode="before")
     @classmethod
     def _known(cls, name: object, info: ValidationInfo) -> object:
         what, names = CHOICES[str(info.field_name)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import log, pi, sqrt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 Array = NDArray[np.float64]
-Trust = Literal["weak", "normal", "strong"]
-DOUBTS: dict[Trust, float] = {"weak": 3.0, "normal": 1.0, "strong": 1 / 3}
+DOUBTS: dict[str, float] = {"weak": 3.0, "normal": 1.0, "strong": 1 / 3}
 """By what the odds against a default are multiplied."""
 SPREAD = 0.1
 """Standard deviation of a number that is near its default, in parts of its range."""
@@ -48,18 +47,9 @@ class Belief:
 
     axes: Mapping[str, Axis] = field(default_factory=dict)
 
-    def trusted(self, trust: Trust) -> Belief:
+    def trusted(self, trust: str) -> Belief:
         """The same, trusted less or more."""
         return Belief({name: axis.doubted(DOUBTS[trust]) for name, axis in self.axes.items()})
-
-    def around(self, centre: Mapping[str, Any]) -> Belief:
-        """The same with the defaults of `centre`, where it has them."""
-        moved = {
-            name: replace(axis, default=centre[name])
-            for name, axis in self.axes.items()
-            if name in centre
-        }
-        return Belief({**self.axes, **moved})
 
     def places(self, name: str, distribution: BaseDistribution, at: Array) -> Array:
         """Places (n,) of a parameter for uniform random numbers `at` (n,)."""
@@ -80,7 +70,8 @@ class Belief:
         if axis is None:
             return np.zeros(len(places))
         if choices is not None:
-            return np.log(len(choices) * _shares(axis, choices))[places.astype(np.intp)]
+            more: Array = np.log(len(choices) * _shares(axis, choices))
+            return more[places.astype(np.intp)]
         centre = _between(distribution, axis.default)
         within = ndtr((1 - centre) / SPREAD) - ndtr(-centre / SPREAD)
         near = np.exp(-0.5 * ((places - centre) / SPREAD) ** 2) / (SPREAD * sqrt(2 * pi) * within)
@@ -97,7 +88,7 @@ def _shares(axis: Axis | None, choices: tuple[Any, ...]) -> Array:
     if all(type(choice) in (int, float) for choice in choices):  # in their order, near ones first
         others = 0.5 ** np.abs(np.arange(len(choices)) - default)
     others[default] = 0.0
-    shares = (1 - axis.trust) * others / others.sum()
+    shares: Array = (1 - axis.trust) * others / others.sum()
     shares[default] = axis.trust
     return shares
 

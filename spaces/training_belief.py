@@ -67,7 +67,7 @@ TRAINING: Mapping[str, Axis] = {
     "arcface.margin": Axis(0.05, LIKELY),
     "sphereface.scale": Axis(16.0, LIKELY),
     "sphereface.margin": Axis(1.05, LIKELY),
-    "batch_size": Axis(128, OPEN),
+    "batch_size": Axis(128, LIKELY),
     "patience": Axis(0, LIKELY),
 }
 

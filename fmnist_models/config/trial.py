@@ -41,9 +41,6 @@ class TrialConfig(Config):
     loss: LossConfig = CrossEntropyConfig()
     batch_size: Annotated[int, Field(ge=1, le=8192)] = 256
     epochs: Annotated[int, Field(ge=1, le=10_000)]
-    epoch_images: Annotated[int, Field(ge=1)] | None = None
-    """Images that an epoch trains on, where it is not all of the training set once: fewer, or some
-    more than once. Passes over the training set follow on each other across epochs."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     patience: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Epochs in a row without a better validation accuracy that end a run; 0 never ends it."""

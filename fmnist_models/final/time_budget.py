@@ -39,8 +39,8 @@ def epochs_within(
     The learning rate then falls over just so many, which an end in the middle would not allow.
     """
     step_seconds = _step_seconds(config, dataset, device, precision)
-    images = config.epoch_images or len(dataset.train)
-    fitting = int(SAFETY * 60 * minutes / (step_seconds * max(1, images // config.batch_size)))
+    steps = len(dataset.train) // config.batch_size
+    fitting = int(SAFETY * 60 * minutes / (step_seconds * steps))
     return max(1, min(config.epochs, fitting))
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from itertools import count
 from typing import Any
 
 import torch
@@ -36,8 +35,8 @@ from fmnist_models.training.weight_averages import make_average, slow_down_norms
 
 OnStep = Callable[[int, int], None]
 """Is told after each step how many of an epoch's steps are done, and how many it has."""
-DROPOUT_SEED, PASS_SEED = 2**62, 2**61
-"""Keep what dropout draws, and passes that are not epochs, apart from what an epoch draws."""
+DROPOUT_SEED = 2**62
+"""Keeps what dropout draws apart from what shuffling and augmentation draw."""
 
 
 class Trainer:
@@ -132,9 +131,8 @@ class Trainer:
 
     @property
     def steps_per_epoch(self) -> int:
-        """How many whole batches the images of an epoch make, one at least."""
-        images = self.config.epoch_images or len(self.dataset.train)
-        return max(1, images // self.config.batch_size)
+        """How many whole batches the training images make."""
+        return len(self.dataset.train) // self.config.batch_size
 
     def epochs(self) -> Iterator[EpochMetrics]:
         """Train from here to the end, giving the metrics of each epoch as it ends."""
@@ -180,39 +178,22 @@ class Trainer:
     def _train_epoch(self) -> Score:
         self.model.train()
         batch, steps = self.config.batch_size, self.steps_per_epoch
-        batches = self._batches()
         # Sums stay on the device: a number for each step would wait for it each time.
         loss, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        images = len(self.dataset.train)
+        order = torch.randperm(images, generator=self._generator, device=self.device)
         for i in range(steps):
+            # The incomplete last batch is left out: fixed shapes, and other images each epoch.
+            index = order[i * batch : (i + 1) * batch]
             step = self.epoch * steps + i
             self._set_lr(step)
-            step_loss, step_hits = self.step(*self._batch(next(batches)))
+            step_loss, step_hits = self.step(*self._batch(index))
             self.average.update(step)
             if self.on_step:
                 self.on_step(i + 1, steps)
             loss += step_loss
             hits += step_hits
         return self.evaluator.to_host(loss / steps, hits, steps * batch)
-
-    def _batches(self) -> Iterator[Tensor]:
-        """The places (B,) of the images of each batch of the epoch at hand, and of those after it.
-
-        Of a pass over the images the incomplete last batch is left out: fixed shapes, and other
-        images each time. An epoch may begin in the middle of a pass.
-        """
-        images, batch = len(self.dataset.train), self.config.batch_size
-        whole = images // batch
-        if self.config.epoch_images is None:
-            order = torch.randperm(images, generator=self._generator, device=self.device)
-            yield from order.split(batch)[:whole]
-            return
-        passes, start = divmod(self.epoch * self.steps_per_epoch, whole)
-        generator = torch.Generator(self.device)
-        for number in count(passes):
-            generator.manual_seed(epoch_seed(self.config.seed, number) + PASS_SEED)
-            order = torch.randperm(images, generator=generator, device=self.device)
-            yield from order.split(batch)[start:whole]
-            start = 0
 
     def _batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 1, 28, 28) at index (B,), and labels (B,), or (B, classes) where mixed."""

@@ -124,11 +124,11 @@ class Encoding:
 
     def draw(self, count: int, rng: np.random.RandomState) -> Array:
         """Points (count, names) at random: half of them from the prior, half evenly."""
-        even = np.arange(count) % 2 == 1
-        points = np.where(
-            even[:, None], self._anything(count, rng, EVEN), self._anything(count, rng, self._prior)
-        )
-        return self._applied(points)
+        believed = 0 if self._prior is EVEN else count // 2
+        parts = [self._anything(count - believed, rng, EVEN)]
+        if believed:
+            parts.append(self._anything(believed, rng, self._prior))
+        return self._applied(np.concatenate(parts))
 
     def log_prior(self, points: Array) -> Array:
         """Logarithms (m,) of how much more probable points are by the prior than evenly."""

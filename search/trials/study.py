@@ -16,7 +16,7 @@ from search.samplers.registry import make_sampler
 from search.settings import SearchSettings
 from search.trials.driver_leases import host_name, process_started
 from search.trials.retry_chain import KNOWN_GOOD
-from spaces import Space, SpaceContext
+from spaces import Space, SpaceContext, get_space
 from storage import Database, LaunchStart, StudyStore
 
 OBJECTIVE = "validation accuracy"
@@ -99,13 +99,15 @@ def start_launch(
 def launch_sampler(store: StudyStore, launch_id: int) -> BaseSampler:
     """The sampler that a launch was told to use, with a seed that no other of the study has.
 
+    It is told what is believed of the space, as far as the launch trusts that.
     Seeded alike, drivers side by side would draw equal parameters, and one that is started again
     would draw those of the start over again.
     """
     launches = store.launches.all()
     place = [launch.id for launch in launches].index(launch_id)
     settings = SearchSettings.model_validate(launches[place].settings)
-    return make_sampler(settings.sampler, settings.seed + 1_000_003 * place)
+    belief = get_space(settings.space).belief.trusted(settings.trust)
+    return make_sampler(settings.sampler, settings.seed + 1_000_003 * place, prior=belief)
 
 
 def finished_trials(counts: Mapping[str, int]) -> int:
