@@ -24,7 +24,7 @@ from tests.conftest import ROOT, Refused
 RUN_SEARCH = {
     *("--help", "--space", "--trials", "--list-spaces", "--study", "--storage", "--json"),
     *("--epochs", "--grace-period", "--reduction-factor", "--sampler", "--scheduler", "--seed"),
-    *("--time-budget", "--max-epoch-time", "--concurrency", "--cpus-per-trial"),
+    *("--trust", "--time-budget", "--max-epoch-time", "--concurrency", "--cpus-per-trial"),
     *("--gpus-per-trial", "--address", "--data-dir", "--train-samples"),
     *("--checkpoint-dir", "--retries", "--trial-timeout", "--database-outage", "--min-free"),
 }
@@ -200,6 +200,7 @@ OF_ONE_OPTION: list[Mistake] = [
     (["--address", "host:0"], ["--address", "'host:0'"]),
     (["--address", "host:70000x"], ["--address", "'host:70000x'"]),
     (["--address", "-oProxyCommand=x:1"], ["--address"]),
+    (["--trust", "blind"], ["--trust", "'blind'", "normal, strong, weak"]),
     (["--retries", "-1"], ["--retries", "-1"]),
     (["--retries", "101"], ["--retries", "101"]),
     (["--trial-timeout", "0"], ["--trial-timeout", "0"]),
