@@ -36,7 +36,7 @@ PACKAGES = {
         "backend": "trials planning workers errors settings signals workspace",
         "results": "trials schedulers planning errors quantities settings workspace",
         "trials": "planning samplers schedulers workers errors quantities settings signals",
-        "planning": "errors quantities settings time_budget workers",
+        "planning": "errors quantities samplers settings time_budget workers",
         "workers": "",
         "schedulers": "",
         "samplers": "",

@@ -16,6 +16,7 @@ from fmnist_models.data.dataset import Dataset
 from fmnist_models.training.cost import CostModel, calibrate, model_cost
 from search.errors import UsageError
 from search.planning.plan import Node, SearchPlan, TrialSetup
+from search.samplers.prior_sampler import PriorSampler
 from search.time_budget import TRIALS_IN_BUDGET
 from spaces import Space, SpaceContext
 
@@ -158,20 +159,24 @@ def estimate(
     points: int,
     early_stopping: bool,
 ) -> Estimate:
-    """Expected duration of `trials` more trials, over random configurations of the space.
+    """Expected duration of `trials` more trials, over configurations as they are believed good.
 
     `points` of them are known-good points, which run all their epochs.
     """
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study = optuna.create_study(sampler=PriorSampler(space.belief, seed=0))
     seconds = mean(
         machine.trial_epoch_seconds(space.suggest(study.ask(), context)) for _ in range(SAMPLES)
     )
     reference = space.configure(next(iter(space.points)), SpaceContext(plan.epochs))
-    points = min(points, trials)
-    epochs = points * plan.epochs + (trials - points) * expected_epochs(plan, early_stopping)
-    total = epochs * seconds / plan.concurrency
+    first = list(space.affordable_points(context))[: min(points, trials)]
+    of_points = [
+        machine.trial_epoch_seconds(space.configure(name, SpaceContext(plan.epochs)))
+        for name in first
+    ]
+    sampled = (trials - len(first)) * expected_epochs(plan, early_stopping) * seconds
+    total = (plan.epochs * sum(of_points) + sampled) / plan.concurrency
     # Ray and its workers start; the last trial that runs to the end runs alone.
-    total = START_SECONDS + max(total, plan.epochs * seconds)
+    total = START_SECONDS + max(total, plan.epochs * max(seconds, *of_points, 0.0))
     return Estimate(reference, machine.epoch_seconds(reference.model), seconds, total)
 
 

@@ -188,8 +188,9 @@ def test_a_space_samples_only_what_is_affordable(machine: Machine) -> None:
     assert not context.affordable_twice(WrnConfig(depth=16, width=2))
     costs = estimate(WRN, machine, plan, context, 100, points=2, early_stopping=True)
     assert 0 < costs.mean_epoch_seconds <= limit
-    epochs = 2 * plan.epochs + 98 * expected_epochs(plan, True)
-    expected = epochs * costs.mean_epoch_seconds / plan.concurrency
+    points = [machine.epoch_seconds(WrnConfig(depth=depth)) for depth in (10, 16)]
+    sampled = 98 * expected_epochs(plan, True) * costs.mean_epoch_seconds
+    expected = (plan.epochs * sum(points) + sampled) / plan.concurrency
     assert costs.total_seconds == pytest.approx(START_SECONDS + expected)
 
 
