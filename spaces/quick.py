@@ -75,8 +75,6 @@ SPACE = Space(
     version=2,
     suggest=suggest,
     points={
-        "quick-1-8": make_point("quick", _SGD, {"depth": 1, "width": 8}),
-        "quick-1-16": make_point("quick", _SGD, {"depth": 1}),
         "quick-2-16": make_point("quick", _SGD),
         "quick-2-32": make_point("quick", _SGD, {"width": 32}),
     },
@@ -91,5 +89,4 @@ SPACE = Space(
         },
     ),
     max_epoch_seconds_cpu=40.0,
-    one_point_per="quick.optimizer",  # they differ in size alone
 )

@@ -11,7 +11,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from spaces import SPACES, SpaceContext, get_space
+from spaces import SPACES, get_space
 from spaces.belief import Axis, Belief
 from tests.spaces.test_distributions import unlimited
 
@@ -90,12 +90,3 @@ def test_of_every_space_something_is_believed_and_all_believes_all_of_it() -> No
     for name in SPACES:
         axes = get_space(name).belief.axes
         assert axes and axes.items() <= together.items()
-
-
-def test_a_point_of_the_smallest_size_is_affordable_where_an_epoch_is() -> None:
-    quick = get_space("quick")
-    names = [
-        list(quick.affordable_points(SpaceContext(9, affordable=lambda m, w=w: m.width <= w)))
-        for w in (4, 8, 16, 32)
-    ]
-    assert names == [[], ["quick-1-8"], ["quick-2-16"], ["quick-2-32"]]
