@@ -1,6 +1,7 @@
 """What is believed of how to train a network, in every space alike.
 
-From results/ablations.md, the recordings in results/curves/ and the papers of the ranges. The
+Chosen by hand after results/ablations.md, the recordings in results/curves/ and the papers of the
+ranges; on real images only thirteen samples of `quick` have tried it (benchmarks/LOG.md). The
 defaults are for the short trainings of a search; what pays only in long ones (mixing, a policy,
 SAM, strong blanking) is improbable here and not impossible.
 """

@@ -176,7 +176,7 @@ def estimate(
     sampled = (trials - len(first)) * expected_epochs(plan, early_stopping) * seconds
     total = (plan.epochs * sum(of_points) + sampled) / plan.concurrency
     # Ray and its workers start; the last trial that runs to the end runs alone.
-    total = START_SECONDS + max(total, plan.epochs * max(seconds, *of_points, 0.0))
+    total = START_SECONDS + max(total, plan.epochs * max([seconds, *of_points]))
     return Estimate(reference, machine.epoch_seconds(reference.model), seconds, total)
 
 

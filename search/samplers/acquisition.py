@@ -30,9 +30,8 @@ def maximize(
 ) -> Array:
     """The best point found, (names,); `known` (n, names) were tried and encode as `inputs`.
 
-    Gains are weighed by the prior to the power of `trust`.
-
-    With `everywhere` it is the best of random ones, which may lie far from all that is known.
+    Gains are weighed by the prior to the power of `trust`. With `everywhere` it is the
+    best of random ones, which may lie far from all that is known.
     """
     means = process.mean(inputs)
     incumbent = float(means.max())
