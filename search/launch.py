@@ -23,7 +23,7 @@ from search.time_budget import Budget
 from search.trials.driver_leases import reap
 from search.trials.live_trial import FaultLimits
 from search.trials.session import SearchSession
-from search.trials.study import finished_trials, open_study, study_identity
+from search.trials.study import finished_trials, known_identity, open_study, study_identity
 from search.trials.supervisor import Supervisor
 from search.workers.checkpoints import CheckpointStore
 from search.workers.messages import StartedTrial, WorkerSettings
@@ -56,29 +56,32 @@ def _search(settings: SearchSettings, stop: StopRequest, as_json: bool) -> None:
     source = find_data(settings.data_path)
     dataset = load_search_data(source, settings.train_samples)
     space = get_space(settings.space)
-    with open_site(settings.address, on_cpu=settings.gpus_per_trial == 0) as site:
-        setup = set_up_trials(settings, space, device=site.device, nodes=site.nodes)
-        with open_database(settings.storage, least_free_bytes=settings.min_free_bytes) as database:
-            identity = study_identity(settings, space, setup.epochs, source.digest)
-            launch = Launch(
-                settings=settings,
-                stop=stop,
-                display=Display(Console(stderr=True), stop.budget),
-                space=space,
-                source=source,
-                dataset=dataset,
-                site=site,
-                setup=setup,
-                checkpoints=CheckpointStore(folder),
-                store=open_study(database, settings, identity),
-            )
-            session = _bring_to_total(launch)
-            best = conclude(
-                launch.store,
-                storage=settings.storage,
-                seconds=stop.budget.elapsed,
-                as_json=as_json,
-            ).best
+    with (
+        open_site(settings.address, on_cpu=settings.gpus_per_trial == 0) as site,
+        open_database(settings.storage, least_free_bytes=settings.min_free_bytes) as database,
+    ):
+        known = known_identity(database, settings.study)
+        setup = set_up_trials(settings, space, device=site.device, nodes=site.nodes, known=known)
+        identity = study_identity(settings, space, setup, source.digest)
+        launch = Launch(
+            settings=settings,
+            stop=stop,
+            display=Display(Console(stderr=True), stop.budget),
+            space=space,
+            source=source,
+            dataset=dataset,
+            site=site,
+            setup=setup,
+            checkpoints=CheckpointStore(folder),
+            store=open_study(database, settings, identity),
+        )
+        session = _bring_to_total(launch)
+        best = conclude(
+            launch.store,
+            storage=settings.storage,
+            seconds=stop.budget.elapsed,
+            as_json=as_json,
+        ).best
     if stop.signal:
         raise Interrupted(stop.signal)
     if session is not None and session.is_hopeless:

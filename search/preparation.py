@@ -8,6 +8,7 @@ from fmnist_models.data.dataset import Dataset
 from fmnist_models.data.idx import DataFiles
 from search.backend.sites import Site
 from search.display.live_table import Clock, Display
+from search.errors import UsageError
 from search.planning.cost_estimate import (
     Estimate,
     Findings,
@@ -15,13 +16,14 @@ from search.planning.cost_estimate import (
     estimate,
     longest_epoch,
 )
-from search.planning.plan import SearchPlan, TrialSetup, make_plan
+from search.planning.plan import LEAST_TRIALS_IN_BUDGET, SearchPlan, TrialSetup, make_plan
 from search.planning.trial_needs import TrialNeeds, needed_shares
+from search.planning.trial_time import Allotment, measured_allotment
 from search.quantities import describe, duration
 from search.results.provenance import environment
 from search.settings import SearchSettings
 from search.signals import StopRequest
-from search.trials.study import enqueue_points, start_launch
+from search.trials.study import ALLOTMENT, enqueue_points, start_launch, study_allotment
 from search.workers.checkpoints import CheckpointStore
 from spaces import Space, SpaceContext
 from storage import StudyStore
@@ -65,6 +67,7 @@ def prepare(launch: Launch, finished_before: int) -> Preparation:
     needs = TrialNeeds(found.machine.cost, setup.device)
     shares = needed_shares(launch.space, needs, found.nodes)
     plan = make_plan(settings, setup, nodes=found.nodes, shares=shares, budget=budget)
+    own = measured_allotment(plan, found.machine.cost, launch.dataset)
     about = environment(
         plan=plan,
         nodes=found.nodes,
@@ -72,10 +75,14 @@ def prepare(launch: Launch, finished_before: int) -> Preparation:
         device_name=found.device_name,
         validation_images=len(launch.dataset.validation),
     )
+    if own is not None:
+        _refuse_short_trials(launch, own, found)
+        about[ALLOTMENT] = own.model_dump(mode="json")
     _say_of_precision(launch, found.machine.precision)
     launch_id = start_launch(launch.store, settings, about)
     try:
-        context = affordable_context(found.machine, plan, settings.seed)
+        allotment = study_allotment(launch.store) if own else None
+        context = affordable_context(found.machine, plan, settings.seed, allotment)
         seconds = _forecast(launch, plan, found, context, finished_before)
     except BaseException:
         launch.store.launches.end(launch_id, "ended before its first trial")
@@ -89,6 +96,19 @@ def prepare(launch: Launch, finished_before: int) -> Preparation:
     return Preparation(
         launch_id=launch_id, found=found, needs=needs, plan=plan, context=context, clock=clock
     )
+
+
+def _refuse_short_trials(launch: Launch, own: Allotment, found: Findings) -> None:
+    """Raise UsageError where not even the space's smallest network could be trained in its time."""
+    needed = own.least_seconds(found.machine.least_epoch_seconds)
+    if needed > own.trial_seconds:
+        budget = duration(LEAST_TRIALS_IN_BUDGET * needed)
+        raise UsageError(
+            f"a trial of {duration(own.trial_seconds)} is too short: the smallest network of "
+            f"{launch.space.name} needs about {duration(needed)} here to see all images twice; "
+            f"give that much (--trial-time, or a --time-budget of {budget} for four trials), or "
+            "train on fewer images with --train-samples"
+        )
 
 
 def _say_of_precision(launch: Launch, here: str) -> None:
@@ -132,7 +152,13 @@ def _forecast(
         launch.display.say(remark)
     launch.display.say(_place(settings, plan, found, expected))
     limit = longest_epoch(found.machine, plan)
-    if limit:
+    if plan.trial_seconds is not None:
+        launch.display.say(
+            f"a trial trains for {duration(plan.trial_seconds)}, on as many images as it gets "
+            "through; networks that would not see all of them twice are not sampled; "
+            f"known-good points left out as too slow: {left_out}"
+        )
+    elif limit:
         why = "--max-epoch-time" if limit == plan.max_epoch_seconds else "--time-budget"
         launch.display.say(
             f"networks with epochs longer than {duration(limit)} are not sampled "
@@ -142,8 +168,9 @@ def _forecast(
     ends = f", ends after {duration(budget)} at the latest" if budget else ""
     shared = 0 < plan.gpus_per_trial < 1
     sharing = f" (up to {int(1 / plan.gpus_per_trial)} on a GPU)" if shared else ""
+    epochs = "epochs" if plan.trial_seconds is None else "epochs of equal time"
     launch.display.say(
-        f"plan: {trials} trials of up to {plan.epochs} epochs, "
+        f"plan: {trials} trials of up to {plan.epochs} {epochs}, "
         f"{plan.concurrency} at a time{sharing}, {settings.sampler} and {settings.scheduler}; "
         f"about {duration(expected.total_seconds)}{ends}"
     )

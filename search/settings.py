@@ -93,7 +93,22 @@ class SearchSettings(Config):
     storage: Annotated[
         str, _study("database URL", f"${STORAGE_VARIABLE}, else {DEFAULT_STORAGE}")
     ] = DEFAULT_STORAGE
-    epochs: Annotated[Count, _search("most epochs of a trial", "9 on a CPU, 27 on a GPU")] = None
+    trial_seconds: Annotated[
+        float | None,
+        Field(ge=1),
+        _search(
+            "what all epochs of a trial take, e.g. 4m: each configuration trains on as many images "
+            "as it gets through",
+            "on a CPU 10m, 200s in quick, with --time-budget a fourth of it at most; none on a GPU "
+            "or with --epochs, where an epoch is all images once",
+            "--trial-time",
+            duration,
+        ),
+    ] = None
+    epochs: Annotated[
+        Count,
+        _search("most epochs of a trial; alone it makes each all images once", "9, 27 on a GPU"),
+    ] = None
     grace_period: Annotated[
         Count,
         _search(
@@ -131,13 +146,23 @@ class SearchSettings(Config):
         Field(gt=0),
         _search("end after this long, e.g. 30m", "no limit", "--time-budget", duration),
     ] = None
+    final_seconds: Annotated[
+        float | None,
+        Field(ge=1),
+        _search(
+            "how long final training is to take, where trials take equal time",
+            "as long as the search",
+            "--final-time",
+            duration,
+        ),
+    ] = None
     max_epoch_seconds: Annotated[
         float | None,
         Field(ge=0),
         _search(
             "start no configuration whose epoch takes longer, e.g. 90s; 0: no limit",
-            "2m on a CPU, 40s in quick, no limit on a GPU; --time-budget lowers it so far that "
-            "three whole trials fit into the budget",
+            "none; where epochs are all images once on a CPU 2m, 40s in quick, and --time-budget "
+            "lowers it so far that three whole trials fit into the budget",
             "--max-epoch-time",
             duration,
         ),

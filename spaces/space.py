@@ -31,11 +31,17 @@ class SpaceContext:
     """Likewise at two passes a step, as SAM takes: where it is not, SAM is not even sampled."""
     queued: SpaceContext | None = None
     """What is allowed of queued configurations (known-good points), where that is more."""
+    epoch_images: Callable[[TrialConfig], int] = lambda config: 0
+    """Images that each epoch of a configuration trains on; 0: all once."""
 
     @property
     def of_queued(self) -> SpaceContext:
         """What is allowed of queued configurations."""
         return self.queued or self
+
+    def allotted(self, config: TrialConfig) -> TrialConfig:
+        """`config` with epochs of so many images as it gets here."""
+        return config.model_copy(update={"epoch_images": self.epoch_images(config)})
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,10 @@ class Space:
     `points` are known-good parameters by name, tried first, which need not name the ingredients of
     training that they leave off: see `fill_in_defaults`. `one_point_per` names a parameter of which
     each value has several points: only the last that is affordable is tried. `epochs_cpu` and
-    `epochs_gpu` are the default number of epochs of a trial, `max_epoch_seconds_cpu` how long an
-    epoch may be expected to take on a CPU unless the user says otherwise. `belief` is what samplers
-    are told of the parameters.
+    `epochs_gpu` are the default number of epochs of a trial. `trial_seconds_cpu`: on a CPU all
+    epochs of a trial take so long unless the user says otherwise; where he wants epochs that are
+    all images once, `max_epoch_seconds_cpu` is how long one may be expected to take. `belief` is
+    what samplers are told of the parameters.
     """
 
     name: str
@@ -58,6 +65,7 @@ class Space:
     epochs_cpu: int = 9
     epochs_gpu: int = 27
     one_point_per: str | None = None
+    trial_seconds_cpu: float = 600.0
     max_epoch_seconds_cpu: float = 120.0
     belief: Belief = field(default_factory=Belief)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from fmnist_models.config.base import Config, explain
-from fmnist_models.config.files import read_config
+from fmnist_models.config.files import read_config, read_final_seconds
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.download import find_data
 from fmnist_models.errors import ConfigError
@@ -186,8 +186,12 @@ def _checked(kind: type[Kind], **values: object) -> Kind:
 def _limited(
     options: Options, config: TrialConfig, files: DataFiles, device: str, runs: int, say: Say
 ) -> TrialConfig:
-    """`config` with no more epochs than fit into --max-minutes."""
-    if options.max_minutes is None:
+    """`config` with no more epochs than fit into --max-minutes, or the time that its file says."""
+    minutes = options.max_minutes
+    foreseen = read_final_seconds(options.config)
+    if minutes is None and options.epochs is None and foreseen:
+        minutes = runs * foreseen / 60
+    if minutes is None:
         return config
     from fmnist_models.final.time_budget import limit_epochs
 
@@ -196,7 +200,7 @@ def _limited(
         options.out,
         files=files,
         device=device,
-        minutes=options.max_minutes / runs,
+        minutes=minutes / runs,
         fresh=options.force,
         say=say,
     )

@@ -80,7 +80,7 @@ def _add_training(command: Parser) -> None:
         type=minutes,
         metavar="M",
         help="lower the number of epochs, before the first, to what fits into M minutes by a short "
-        "measurement (default: no limit)",
+        "measurement (default: what an export of a search by time foresees, else no limit)",
     )
     command.add_argument(
         "--no-test",

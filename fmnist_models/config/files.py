@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
@@ -20,7 +20,11 @@ EXPORT_FORMAT: Literal["fmnist-search-export-1"] = "fmnist-search-export-1"
 
 
 class ExportedConfig(Config):
-    """What `python -m search export` writes: a configuration with where it came from."""
+    """What `python -m search export` writes: a configuration with where it came from.
+
+    `final_seconds`: how long final training is to take, where trials had equal time and not equal
+    epochs; it then has as many as fit.
+    """
 
     format: Literal["fmnist-search-export-1"] = "fmnist-search-export-1"
     config: TrialConfig
@@ -28,6 +32,9 @@ class ExportedConfig(Config):
     trial: int
     validation_accuracy: Probability
     evidence: dict[str, JsonValue] = Field(default_factory=dict)
+    final_seconds: Annotated[
+        float | None, Field(gt=0, exclude_if=lambda seconds: seconds is None)
+    ] = None
 
 
 def parse_config(text: str, source: str = "configuration") -> TrialConfig:
@@ -35,6 +42,11 @@ def parse_config(text: str, source: str = "configuration") -> TrialConfig:
 
     Raises ConfigError, in one line, when it is not JSON or not a valid configuration.
     """
+    content = _parse(text, source)
+    return content.config if isinstance(content, ExportedConfig) else content
+
+
+def _parse(text: str, source: str) -> TrialConfig | ExportedConfig:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -42,7 +54,7 @@ def parse_config(text: str, source: str = "configuration") -> TrialConfig:
     exported = isinstance(content, dict) and "config" in content
     try:
         if exported:
-            return ExportedConfig.model_validate_json(text).config
+            return ExportedConfig.model_validate_json(text)
         return TrialConfig.model_validate_json(text)
     except ValidationError as error:
         _check_version(content, source)
@@ -77,11 +89,24 @@ def read_config(path: Path) -> TrialConfig:
 
     Raises ConfigError when it cannot be had.
     """
+    return parse_config(_json_text(path), str(path))
+
+
+def read_final_seconds(path: Path) -> float | None:
+    """How long the file at `path` wants final training to take; None where it says nothing of it.
+
+    Raises ConfigError as `read_config` does.
+    """
+    content = _parse(_json_text(path), str(path))
+    return content.final_seconds if isinstance(content, ExportedConfig) else None
+
+
+def _json_text(path: Path) -> str:
     text = read_config_text(path)
     if path.suffix.lower() in (".yaml", ".yml"):
         from fmnist_models.config.yaml_text import yaml_to_json
 
-        text = yaml_to_json(text, str(path))
-    elif path.suffix.lower() == ".py":
+        return yaml_to_json(text, str(path))
+    if path.suffix.lower() == ".py":
         raise ConfigError(f"{path} is a program, which is not run here; export it as JSON or YAML")
-    return parse_config(text, str(path))
+    return text

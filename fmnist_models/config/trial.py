@@ -44,6 +44,15 @@ class TrialConfig(Config):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     patience: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Epochs in a row without a better validation accuracy that end a run; 0 never ends it."""
+    epoch_images: Annotated[int, Field(ge=0, exclude_if=lambda images: images == 0)] = 0
+    """Images that an epoch trains on, in passes that go on from epoch to epoch; 0: all once.
+
+    By it epochs of small and of wide networks can be made to take equal time.
+    """
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Whole batches of an epoch, 1 at least, where there are `images` training images."""
+        return max(1, (self.epoch_images or images) // self.batch_size)
 
     @field_validator("model", mode="before")
     @classmethod

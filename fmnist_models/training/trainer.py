@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import count, islice
 from typing import Any
 
 import torch
@@ -37,6 +38,8 @@ OnStep = Callable[[int, int], None]
 """Is told after each step how many of an epoch's steps are done, and how many it has."""
 DROPOUT_SEED = 2**62
 """Keeps what dropout draws apart from what shuffling and augmentation draw."""
+PASS_SEED = 2**61
+"""Likewise the order of images where passes over them are not epochs."""
 
 
 class Trainer:
@@ -131,8 +134,8 @@ class Trainer:
 
     @property
     def steps_per_epoch(self) -> int:
-        """How many whole batches the training images make."""
-        return len(self.dataset.train) // self.config.batch_size
+        """How many steps an epoch has: see `TrialConfig.epoch_images`."""
+        return self.config.steps_per_epoch(len(self.dataset.train))
 
     def epochs(self) -> Iterator[EpochMetrics]:
         """Train from here to the end, giving the metrics of each epoch as it ends."""
@@ -180,11 +183,7 @@ class Trainer:
         batch, steps = self.config.batch_size, self.steps_per_epoch
         # Sums stay on the device: a number for each step would wait for it each time.
         loss, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        images = len(self.dataset.train)
-        order = torch.randperm(images, generator=self._generator, device=self.device)
-        for i in range(steps):
-            # The incomplete last batch is left out: fixed shapes, and other images each epoch.
-            index = order[i * batch : (i + 1) * batch]
+        for i, index in enumerate(islice(self._batches(), steps)):
             step = self.epoch * steps + i
             self._set_lr(step)
             step_loss, step_hits = self.step(*self._batch(index))
@@ -194,6 +193,25 @@ class Trainer:
             loss += step_loss
             hits += step_hits
         return self.evaluator.to_host(loss / steps, hits, steps * batch)
+
+    def _batches(self) -> Iterator[Tensor]:
+        """Which images the batches from the start of this epoch on have, each (B,), without end.
+
+        The incomplete last batch of a pass is left out: fixed shapes, and other images each pass.
+        """
+        images, batch = len(self.dataset.train), self.config.batch_size
+        in_pass = images // batch
+        first, start = divmod(self.epoch * self.steps_per_epoch, in_pass)
+        generator = self._generator
+        for number in count(first):
+            if self.config.epoch_images:
+                # With draws of its own, as an epoch may begin in the middle of a pass.
+                generator = torch.Generator(self.device)
+                generator.manual_seed(epoch_seed(self.config.seed, number) + PASS_SEED)
+            order = torch.randperm(images, generator=generator, device=self.device)
+            for i in range(start, in_pass):
+                yield order[i * batch : (i + 1) * batch]
+            start = 0
 
     def _batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 1, 28, 28) at index (B,), and labels (B,), or (B, classes) where mixed."""

@@ -16,6 +16,7 @@ from fmnist_models.data.dataset import Dataset
 from fmnist_models.training.cost import CostModel, calibrate, model_cost
 from search.errors import UsageError
 from search.planning.plan import Node, SearchPlan, TrialSetup
+from search.planning.trial_time import Allotment
 from search.samplers.prior_sampler import PriorSampler
 from search.time_budget import TRIALS_IN_BUDGET
 from spaces import Space, SpaceContext
@@ -47,15 +48,15 @@ class Machine:
     cost: CostModel
     least_epoch_seconds: float = 0.0
 
-    def epoch_seconds(self, model: ModelConfig) -> float:
-        """Predicted seconds of one epoch of `model` with validation."""
-        images, validation = len(self.dataset.train), len(self.dataset.validation)
+    def epoch_seconds(self, model: ModelConfig, images: int = 0) -> float:
+        """Predicted seconds of one epoch of `model` over `images`, or all, with validation."""
+        images, validation = images or len(self.dataset.train), len(self.dataset.validation)
         return self.cost.epoch_seconds(model, images, validation)
 
     def trial_epoch_seconds(self, config: TrialConfig) -> float:
         """Likewise of a whole configuration: SAM takes two passes a step."""
         passes = 2 if config.regularization.sam_rho else 1
-        return passes * self.epoch_seconds(config.model)
+        return passes * self.epoch_seconds(config.model, config.epoch_images)
 
 
 def measure_machine(
@@ -114,8 +115,12 @@ def longest_epoch(machine: Machine, plan: SearchPlan, times: float = 1.0) -> flo
     return min(limits, default=None)
 
 
-def affordable_context(machine: Machine, plan: SearchPlan, seed: int = 0) -> SpaceContext:
+def affordable_context(
+    machine: Machine, plan: SearchPlan, seed: int = 0, allotment: Allotment | None = None
+) -> SpaceContext:
     """What a space may sample here; of known-good points, what fits into the budget once."""
+    if allotment is not None:
+        return _context_by_time(machine, plan, seed, allotment)
 
     def with_epochs_up_to(limit: float | None) -> SpaceContext:
         def fits(passes: int) -> Callable[[ModelConfig], bool]:
@@ -125,6 +130,21 @@ def affordable_context(machine: Machine, plan: SearchPlan, seed: int = 0) -> Spa
 
     points = with_epochs_up_to(longest_epoch(machine, plan, POINT_SHARE * TRIALS_IN_BUDGET))
     return replace(with_epochs_up_to(longest_epoch(machine, plan)), queued=points)
+
+
+def _context_by_time(
+    machine: Machine, plan: SearchPlan, seed: int, allotment: Allotment
+) -> SpaceContext:
+    """Where all trials take equal time: networks that see the images often enough in it."""
+    limit = longest_epoch(machine, plan)
+
+    def fits(passes: int) -> Callable[[ModelConfig], bool]:
+        return lambda model: (
+            allotment.allows(model, passes)
+            and (limit is None or passes * machine.epoch_seconds(model) <= limit)
+        )
+
+    return SpaceContext(plan.epochs, seed, fits(1), fits(2), epoch_images=allotment.epoch_images)
 
 
 def expected_epochs(plan: SearchPlan, early_stopping: bool) -> float:
@@ -165,12 +185,14 @@ def estimate(
     """
     study = optuna.create_study(sampler=PriorSampler(space.belief, seed=0))
     seconds = mean(
-        machine.trial_epoch_seconds(space.suggest(study.ask(), context)) for _ in range(SAMPLES)
+        machine.trial_epoch_seconds(context.allotted(space.suggest(study.ask(), context)))
+        for _ in range(SAMPLES)
     )
-    reference = space.configure(next(iter(space.points)), SpaceContext(plan.epochs))
+    freely = SpaceContext(plan.epochs)
+    reference = space.configure(next(iter(space.points)), freely)
     first = list(space.affordable_points(context))[: min(points, trials)]
     of_points = [
-        machine.trial_epoch_seconds(space.configure(name, SpaceContext(plan.epochs)))
+        machine.trial_epoch_seconds(context.allotted(space.configure(name, freely)))
         for name in first
     ]
     sampled = (trials - len(first)) * expected_epochs(plan, early_stopping) * seconds

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from statistics import mean
+
+from pydantic import JsonValue
 
 from fmnist_models.config.base import Config
 from search.errors import UsageError
@@ -17,6 +19,11 @@ WORKER_MEMORY_BYTES = 1_500_000_000
 """An allowance for a worker: a search with two took 3.0 to 5.2 GB in all (results/README.md)."""
 CARD_SHARES = {"small": 0.25, "medium": 0.5, "large": 1.0}
 """The shares of a card that trials get where it is not said how many."""
+LEAST_TRIALS_IN_BUDGET, MOST_TRIALS_IN_BUDGET = 4, 10
+"""So many whole trials, one after another, fit into a time budget at least. Longer budgets are for
+more trials first: only beyond the latter does a trial get more time than is usual in its space."""
+TRIAL_SECONDS = "trial_seconds"
+"""Its name in the identity of a study whose trials take equal time."""
 
 
 class Node(Config):
@@ -49,11 +56,14 @@ class TrialSize(Config):
 class TrialSetup(Config):
     """What is settled for every trial before anything is measured.
 
+    `trial_seconds`: what all epochs of a trial take together, so that each configuration trains on
+    as many images as it gets through (trial_time.py); None where epochs are all images once.
     No epoch longer than `max_epoch_seconds` is started.
     """
 
     device: str
     epochs: int
+    trial_seconds: float | None
     grace_period: int
     reduction_factor: int
     cpus_per_trial: float
@@ -94,13 +104,19 @@ def this_machine(gpus: int, card_memory_bytes: int) -> Node:
 
 
 def set_up_trials(
-    settings: SearchSettings, space: Space, *, device: str, nodes: Sequence[Node]
+    settings: SearchSettings,
+    space: Space,
+    *,
+    device: str,
+    nodes: Sequence[Node],
+    known: Mapping[str, JsonValue] | None = None,
 ) -> TrialSetup:
     """Resolve what needs no measurement; raises UsageError where what was asked for does not fit.
 
     All trials of a launch run on one kind of device: on a cluster with GPUs the other nodes serve a
     second driver of the study that is started with `--gpus-per-trial 0`. A trial gets a whole GPU
     unless `gpus_per_trial` is given; `make_plan` may find that a part suffices.
+    `known` is the identity of the study that is gone on with: its trials' time stays.
     """
     on_gpu = device != "cpu"
     epochs = settings.epochs or (space.epochs_gpu if on_gpu else space.epochs_cpu)
@@ -113,18 +129,49 @@ def set_up_trials(
         gpus = 1.0 if on_gpu else 0.0
     _refuse_too_many(settings, nodes, cpus, min(CARD_SHARES.values()) if may_share else gpus)
     _fitting(nodes, cpus, gpus)
+    seconds = _trial_seconds(settings, space, on_gpu, known)
+    _refuse_final_time(settings, seconds)
     limit = settings.max_epoch_seconds
-    if limit is None and not on_gpu:
+    if limit is None and not on_gpu and seconds is None:
         limit = space.max_epoch_seconds_cpu
     return TrialSetup(
         device=device,
         epochs=epochs,
+        trial_seconds=seconds,
         grace_period=grace,
         reduction_factor=settings.reduction_factor,
         cpus_per_trial=cpus,
         gpus_per_trial=gpus,
         max_epoch_seconds=limit or None,
     )
+
+
+def _trial_seconds(
+    settings: SearchSettings, space: Space, on_gpu: bool, known: Mapping[str, JsonValue] | None
+) -> float | None:
+    """As asked for, else as the study has it, else on a CPU a share of the time budget."""
+    if settings.trial_seconds is not None:
+        return settings.trial_seconds
+    if known is not None and settings.epochs is None:
+        seconds = known.get(TRIAL_SECONDS)
+        return float(seconds) if isinstance(seconds, int | float) else None
+    if settings.epochs is not None or on_gpu:
+        return None
+    usual, budget = space.trial_seconds_cpu, settings.time_budget_seconds
+    if budget is None:
+        return usual
+    return min(budget / LEAST_TRIALS_IN_BUDGET, max(usual, budget / MOST_TRIALS_IN_BUDGET))
+
+
+def _refuse_final_time(settings: SearchSettings, trial_seconds: float | None) -> None:
+    """Raise UsageError where the time of final training is said and would mean nothing."""
+    if settings.final_seconds is None:
+        return
+    said = f"--final-time {settings.final_seconds:g}s"
+    if settings.time_budget_seconds is None:
+        raise UsageError(f"{said} needs --time-budget, the time of the search; give both")
+    if trial_seconds is None:
+        raise UsageError(f"{said} is for trials of equal time, not of equal epochs; leave it out")
 
 
 def make_plan(
@@ -145,7 +192,7 @@ def make_plan(
     default = _at_once(nodes, cpus, gpus, mean(parts) if parts else gpus)
     most = min(settings.concurrency or default, sum(_fitting(nodes, cpus, gpus)))
     # Whoever says how long an epoch may take is taken at his word.
-    by_budget = settings.max_epoch_seconds is None
+    by_budget = settings.max_epoch_seconds is None and setup.trial_seconds is None
     return SearchPlan(
         **{**dict(setup), "gpus_per_trial": gpus},
         concurrency=min(most, settings.trials),

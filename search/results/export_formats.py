@@ -75,6 +75,7 @@ export = ExportedConfig(
     trial={export.trial!r},
     validation_accuracy={export.validation_accuracy!r},
     evidence=evidence,
+    final_seconds={export.final_seconds!r},
 )
 model = build_network(config, classes=10)
 """

@@ -133,7 +133,7 @@ class SearchSession:
             self._live[number] = LiveTrial(number, config, trial_id_of(trial), chain)
         if self._slots.is_queued(trial) and not self.context.of_queued.affordable(config.model):
             # On another day, or by someone with more time; what is sampled is as small as it gets.
-            self._fail(number, "too slow: an epoch would take longer than --max-epoch-time", None)
+            self._fail(number, "too slow here: see --trial-time and --max-epoch-time", None)
             return None
         return StartedTrial(
             number=number,

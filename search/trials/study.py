@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from search.errors import UsageError
+from search.planning.plan import TRIAL_SECONDS, TrialSetup
+from search.planning.trial_time import Allotment
 from search.samplers.registry import make_sampler
 from search.settings import SearchSettings
 from search.trials.driver_leases import host_name, process_started
@@ -20,6 +23,8 @@ from spaces import Space, SpaceContext, get_space
 from storage import Database, LaunchStart, StudyStore
 
 OBJECTIVE = "validation accuracy"
+ALLOTMENT = "allotment"
+"""Its name in what is recorded of a launch's environment."""
 
 
 def open_study(
@@ -46,6 +51,13 @@ def open_study(
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 study.set_metric_names([OBJECTIVE])
     return database.open_study(name)
+
+
+def known_identity(database: Database, name: str) -> dict[str, JsonValue] | None:
+    """The identity of the study that a launch will go on with; None where it will make one."""
+    if name in optuna.get_all_study_names(database.optuna_storage):
+        return database.study_identity(name)
+    return None
 
 
 def optuna_study(store: StudyStore, sampler: BaseSampler | None = None) -> optuna.Study:
@@ -115,14 +127,25 @@ def finished_trials(counts: Mapping[str, int]) -> int:
     return counts.get("COMPLETE", 0) + counts.get("PRUNED", 0)
 
 
+def study_allotment(store: StudyStore) -> Allotment | None:
+    """What the first launch of a study recorded, to which all keep; None where epochs are equal."""
+    for launch in store.launches.all():
+        with suppress(ValidationError):  # one of another version
+            if ALLOTMENT in launch.environment:
+                return Allotment.model_validate(launch.environment[ALLOTMENT])
+    return None
+
+
 def study_identity(
-    settings: SearchSettings, space: Space, epochs: int, data_digest: str
+    settings: SearchSettings, space: Space, setup: TrialSetup, data_digest: str
 ) -> dict[str, JsonValue]:
     """What all trials of a study must have in common to be comparable."""
+    by_time = {} if setup.trial_seconds is None else {TRIAL_SECONDS: setup.trial_seconds}
     return {
         "space": space.name,
         "space_version": space.version,
-        "epochs": epochs,
+        "epochs": setup.epochs,
+        **by_time,
         "data_digest": data_digest,
         "train_samples": settings.train_samples,
     }

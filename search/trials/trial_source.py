@@ -45,7 +45,8 @@ class Slots:
                 trial, context.of_queued if self.is_queued(trial) else context
             )
         seed = (context.seed + trial.number) % 2**31
-        config = self._repeated(trial) or sampled.model_copy(update={"seed": seed})
+        fresh = context.allotted(sampled.model_copy(update={"seed": seed}))
+        config = self._repeated(trial) or fresh
         self.store.configure(trial, self.launch_id, config.model_dump(mode="json"), parameters)
         return config
 

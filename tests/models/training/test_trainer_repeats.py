@@ -146,3 +146,42 @@ def test_the_draws_of_training_do_not_depend_on_the_global_generator(
     torch.manual_seed(2)
     second = Trainer(everything_on(epochs=1), fewer, device="cpu", precision="fp32")
     assert curve(first) == curve(second)
+
+
+def test_passes_over_the_images_go_on_from_epoch_to_epoch(fewer: Dataset) -> None:
+    """200 images in batches of 32 are six batches a pass; an epoch of 130 images has four."""
+    config = plain(epochs=6, epoch_images=130)
+    run = Trainer(config, fewer, device="cpu", precision="fp32")
+    assert run.steps_per_epoch == 4
+    seen: list[Tensor] = []
+    load = run._load
+    run._load = lambda index: seen.append(index) or load(index)  # type: ignore[assignment, func-returns-value]
+    expected = curve(run)
+    assert [len(batch) for batch in seen] == [32] * 24
+    passes = [torch.cat(seen[i : i + 6]) for i in range(0, 24, 6)]
+    assert [len(one.unique()) for one in passes] == [192] * 4, "no image twice in a pass"
+    assert len({tuple(one.tolist()) for one in passes}) == 4
+    for epochs in (1, 2, 5):  # some end in the middle of a pass
+        broken, resumed = (Trainer(config, fewer, device="cpu", precision="fp32") for _ in "ab")
+        for _ in range(epochs):
+            broken.run_epoch()
+        resumed.load_state_dict(saved_and_loaded(broken.state_dict()))
+        assert curve(resumed) == expected[epochs:]
+
+
+@pytest.mark.parametrize(("images", "steps"), [(0, 6), (10, 1), (700, 21)])
+def test_an_epoch_has_as_many_steps_as_its_images_make(
+    fewer: Dataset, images: int, steps: int
+) -> None:
+    """Less than a batch is one, more than all images are several passes."""
+    run = Trainer(plain(epochs=1, epoch_images=images), fewer, device="cpu", precision="fp32")
+    told: list[tuple[int, int]] = []
+    run.on_step = lambda done, of: told.append((done, of))
+    run.run_epoch()
+    assert told == [(i + 1, steps) for i in range(steps)]
+
+
+def plain(**values: Any) -> TrialConfig:
+    return TrialConfig(
+        model=get_family("quick").example, optimizer=SgdConfig(lr=0.1), batch_size=32, **values
+    )

@@ -72,12 +72,22 @@ def plan_of(cpus: float = 8, gpus: float = 0, **options: object) -> SearchPlan:
         ({"gpus": 1, "gpus_per_trial": 0.5}, {"concurrency": 2, "cpus_per_trial": 1.0}),
         ({"gpus": 1, "gpus_per_trial": 0.0, "cpus": 1}, {"concurrency": 1}),
         ({"concurrency": 2, "cpus": 4}, {"concurrency": 2}),
-        ({}, {"device": "cpu", "max_epoch_seconds": WRN.max_epoch_seconds_cpu}),
+        ({}, {"device": "cpu", "max_epoch_seconds": None, "trial_seconds": 600.0}),
+        ({"epochs": 9}, {"max_epoch_seconds": WRN.max_epoch_seconds_cpu, "trial_seconds": None}),
+        ({"epochs": 5, "trial_seconds": 60.0}, {"epochs": 5, "trial_seconds": 60.0}),
+        ({"time_budget_seconds": 1200.0}, {"trial_seconds": 300.0, "budget_epoch_seconds": None}),
+        ({"time_budget_seconds": 3600.0}, {"trial_seconds": 600.0}),
+        ({"time_budget_seconds": 36000.0}, {"trial_seconds": 3600.0}),
+        ({"gpus": 1, "time_budget_seconds": 1200.0}, {"trial_seconds": None}),
+        ({"gpus": 1, "trial_seconds": 60.0}, {"trial_seconds": 60.0}),
         ({"gpus": 1}, {"device": "cuda", "max_epoch_seconds": None}),
         ({"max_epoch_seconds": 0.0}, {"max_epoch_seconds": None}),
         ({"gpus": 1, "max_epoch_seconds": 5.0}, {"max_epoch_seconds": 5.0}),
         ({"time_budget_seconds": 1800.0, "epochs": 9}, {"budget_epoch_seconds": 1800 / 27}),
-        ({"time_budget_seconds": 9.0, "max_epoch_seconds": 5.0}, {"budget_epoch_seconds": None}),
+        (
+            {"time_budget_seconds": 9.0, "max_epoch_seconds": 5.0, "epochs": 9},
+            {"budget_epoch_seconds": None},
+        ),
     ],
 )
 def test_defaults_fit_the_machine(options: dict[str, float], expected: dict[str, object]) -> None:
@@ -97,6 +107,8 @@ def test_workers_fit_into_the_memory() -> None:
         ({"gpus_per_trial": 1.0}, "--gpus-per-trial 1: there are 0; lower it"),
         ({"gpus": 1, "gpus_per_trial": 2.0}, "--gpus-per-trial 2: there are 1; lower it"),
         ({"grace_period": 10}, "--grace-period 10 is longer than the 9 epochs; lower it"),
+        ({"final_seconds": 60.0}, "--final-time 60s needs --time-budget"),
+        ({"final_seconds": 60.0, "time_budget_seconds": 60.0, "epochs": 9}, "not of equal epochs"),
     ],
 )
 def test_what_does_not_fit_is_refused(options: dict[str, float], says: str) -> None:
@@ -106,7 +118,7 @@ def test_what_does_not_fit_is_refused(options: dict[str, float], says: str) -> N
 
 def test_a_study_is_one_of_space_epochs_and_data() -> None:
     settings = make_settings(space="wrn", trials=1, study="s", train_samples=2000)
-    identity = study_identity(settings, WRN, 5, "d1ge57")
+    identity = study_identity(settings, WRN, plan_of(epochs=5), "d1ge57")
     assert identity == {
         "space": "wrn",
         "space_version": WRN.version,
@@ -114,6 +126,8 @@ def test_a_study_is_one_of_space_epochs_and_data() -> None:
         "data_digest": "d1ge57",
         "train_samples": 2000,
     }
+    by_time = study_identity(settings, WRN, plan_of(epochs=5, trial_seconds=60.0), "d1ge57")
+    assert by_time == {**identity, "trial_seconds": 60.0}
 
 
 @pytest.mark.parametrize(
@@ -158,10 +172,11 @@ def test_three_trials_fit_into_a_time_budget_but_the_smallest_always_runs(machin
     machine = replace(machine, least_epoch_seconds=least)
     for smallest_epochs, large_fits in ((27.1 * 5, True), (27.1, False), (1, False)):
         fits = affordable_context(
-            machine, plan_of(time_budget_seconds=smallest_epochs * least)
+            machine, plan_of(time_budget_seconds=smallest_epochs * least, epochs=9)
         ).affordable
         assert (fits(small), fits(large)) == (True, large_fits)
-    assert longest_epoch(machine, plan_of(time_budget_seconds=1e9)) == WRN.max_epoch_seconds_cpu
+    plan = plan_of(time_budget_seconds=1e9, epochs=9)
+    assert longest_epoch(machine, plan) == WRN.max_epoch_seconds_cpu
 
 
 def test_a_known_good_point_may_take_most_of_a_time_budget(machine: Machine) -> None:
@@ -173,10 +188,10 @@ def test_a_known_good_point_may_take_most_of_a_time_budget(machine: Machine) -> 
         assert ("wrn-16-1" in WRN.affordable_points(context)) is is_tried
     least = machine.epoch_seconds(WrnConfig(depth=10, width=1))
     hurried = affordable_context(
-        replace(machine, least_epoch_seconds=least), plan_of(time_budget_seconds=1)
+        replace(machine, least_epoch_seconds=least), plan_of(time_budget_seconds=1, epochs=9)
     )
     assert hurried.of_queued.affordable(WrnConfig(depth=10, width=1))  # as a trial tried again
-    limited = plan_of(time_budget_seconds=1e6, max_epoch_seconds=whole / 9.1)
+    limited = plan_of(time_budget_seconds=1e6, max_epoch_seconds=whole / 9.1, epochs=9)
     assert "wrn-16-1" not in WRN.affordable_points(affordable_context(machine, limited))
 
 

@@ -1,0 +1,79 @@
+"""Equal time for every configuration: how many images a trial trains on, by what one takes.
+
+A search compares what configurations reach in the same time, so that a small network's many passes
+over the images compete with a wide one's few. An epoch is then an equal share of that time, and
+rungs, learning curves and patience, which count epochs, count time.
+"""
+
+from __future__ import annotations
+
+from fmnist_models.config.base import Config, ModelConfig
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.data.dataset import Dataset
+from fmnist_models.training.cost import VALIDATION_SHARE, CostModel
+from search.planning.plan import SearchPlan
+
+LEAST_PASSES, MOST_PASSES = 2.0, 40.0
+"""A network that gets through the images less often is not tried, and none trains on them more
+often: known-good points of `quick` gain little beyond (results/half_hour.md has 46)."""
+
+
+class Allotment(Config):
+    """The time of a trial, and the speed by which it becomes a number of images.
+
+    The first launch of a study measures the speed, and all others keep to it: a configuration
+    trains on the same images whichever driver asks for it, on however fast or busy a machine.
+    """
+
+    trial_seconds: float
+    epochs: int
+    train_images: int
+    validation_images: int
+    seconds_per_mac: float
+    seconds_per_pass: float
+    seconds_per_image: float
+
+    def epoch_images(self, config: TrialConfig) -> int:
+        """Images of each epoch of `config`; a batch at least."""
+        seconds = self._image_seconds(config.model) * (2 if config.regularization.sam_rho else 1)
+        most = MOST_PASSES * self.train_images / self.epochs
+        images = min(most, self._images_in(self.trial_seconds / self.epochs, seconds))
+        return max(config.batch_size, int(images) // 100 * 100)
+
+    def allows(self, model: ModelConfig, passes: int = 1) -> bool:
+        """Whether `model` sees all images often enough, at so many passes a step."""
+        return passes * self.seconds_needed(model) <= self.trial_seconds
+
+    def seconds_needed(self, model: ModelConfig) -> float:
+        """How long all epochs of `model` take together, if it sees all images often enough."""
+        return self._passes(LEAST_PASSES, self.epochs) * self._image_seconds(model)
+
+    def least_seconds(self, epoch_seconds: float) -> float:
+        """Likewise of a network that takes so long for all images and their validation once."""
+        return self._passes(LEAST_PASSES, self.epochs) / self._passes(1, 1) * epoch_seconds
+
+    def _passes(self, passes: float, validations: int) -> float:
+        """What passes over the images and so many validations come to, in training images."""
+        return passes * self.train_images + validations * VALIDATION_SHARE * self.validation_images
+
+    def _images_in(self, epoch_seconds: float, image_seconds: float) -> float:
+        return epoch_seconds / image_seconds - VALIDATION_SHARE * self.validation_images
+
+    def _image_seconds(self, model: ModelConfig) -> float:
+        cost = CostModel(self.seconds_per_mac, self.seconds_per_pass, self.seconds_per_image)
+        return cost.image_seconds(model)
+
+
+def measured_allotment(plan: SearchPlan, cost: CostModel, dataset: Dataset) -> Allotment | None:
+    """What a trial is allotted where epochs cost as in `cost`; None where epochs are equal."""
+    if plan.trial_seconds is None:
+        return None
+    return Allotment(
+        trial_seconds=plan.trial_seconds,
+        epochs=plan.epochs,
+        train_images=len(dataset.train),
+        validation_images=len(dataset.validation),
+        seconds_per_mac=cost.seconds_per_mac,
+        seconds_per_pass=cost.seconds_per_pass,
+        seconds_per_image=cost.seconds_per_image,
+    )
