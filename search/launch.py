@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 
 import optuna
 from rich.console import Console
@@ -13,7 +14,7 @@ from search.backend.sites import open_site
 from search.display.live_table import Display
 from search.errors import Interrupted, NoResultError, SurroundingsError, as_search_error
 from search.planning.cost_estimate import epoch_timeout
-from search.planning.plan import set_up_trials
+from search.planning.plan import of_study, set_up_trials
 from search.preparation import Launch, Preparation, prepare
 from search.results.conclusion import conclude
 from search.schedulers.rules import make_scheduler
@@ -58,10 +59,13 @@ def _search(settings: SearchSettings, stop: StopRequest, as_json: bool) -> None:
     space = get_space(settings.space)
     with (
         open_site(settings.address, on_cpu=settings.gpus_per_trial == 0) as site,
-        open_database(settings.storage, least_free_bytes=settings.min_free_bytes) as database,
+        ExitStack() as on,
     ):
-        known = known_identity(database, settings.study)
-        setup = set_up_trials(settings, space, device=site.device, nodes=site.nodes, known=known)
+        setup = set_up_trials(settings, space, device=site.device, nodes=site.nodes)
+        database = on.enter_context(
+            open_database(settings.storage, least_free_bytes=settings.min_free_bytes)
+        )
+        setup = of_study(setup, known_identity(database, settings.study), settings, space)
         identity = study_identity(settings, space, setup, source.digest)
         launch = Launch(
             settings=settings,

@@ -109,14 +109,12 @@ def set_up_trials(
     *,
     device: str,
     nodes: Sequence[Node],
-    known: Mapping[str, JsonValue] | None = None,
 ) -> TrialSetup:
     """Resolve what needs no measurement; raises UsageError where what was asked for does not fit.
 
     All trials of a launch run on one kind of device: on a cluster with GPUs the other nodes serve a
     second driver of the study that is started with `--gpus-per-trial 0`. A trial gets a whole GPU
     unless `gpus_per_trial` is given; `make_plan` may find that a part suffices.
-    `known` is the identity of the study that is gone on with: its trials' time stays.
     """
     on_gpu = device != "cpu"
     epochs = settings.epochs or (space.epochs_gpu if on_gpu else space.epochs_cpu)
@@ -129,11 +127,8 @@ def set_up_trials(
         gpus = 1.0 if on_gpu else 0.0
     _refuse_too_many(settings, nodes, cpus, min(CARD_SHARES.values()) if may_share else gpus)
     _fitting(nodes, cpus, gpus)
-    seconds = _trial_seconds(settings, space, on_gpu, known)
+    seconds = _trial_seconds(settings, space, on_gpu)
     _refuse_final_time(settings, seconds)
-    limit = settings.max_epoch_seconds
-    if limit is None and not on_gpu and seconds is None:
-        limit = space.max_epoch_seconds_cpu
     return TrialSetup(
         device=device,
         epochs=epochs,
@@ -142,19 +137,39 @@ def set_up_trials(
         reduction_factor=settings.reduction_factor,
         cpus_per_trial=cpus,
         gpus_per_trial=gpus,
-        max_epoch_seconds=limit or None,
+        max_epoch_seconds=_epoch_limit(settings, space, device, seconds),
     )
 
 
-def _trial_seconds(
-    settings: SearchSettings, space: Space, on_gpu: bool, known: Mapping[str, JsonValue] | None
+def of_study(
+    setup: TrialSetup, known: Mapping[str, JsonValue] | None, settings: SearchSettings, space: Space
+) -> TrialSetup:
+    """`setup` with the trials' time of the study that is gone on with, unless it was asked for.
+
+    `known` is the identity of that study, or None where there is none yet.
+    """
+    if known is None or settings.trial_seconds is not None or settings.epochs is not None:
+        return setup
+    said = known.get(TRIAL_SECONDS)
+    seconds = float(said) if isinstance(said, int | float) else None
+    limit = _epoch_limit(settings, space, setup.device, seconds)
+    return setup.model_copy(update={"trial_seconds": seconds, "max_epoch_seconds": limit})
+
+
+def _epoch_limit(
+    settings: SearchSettings, space: Space, device: str, trial_seconds: float | None
 ) -> float | None:
-    """As asked for, else as the study has it, else on a CPU a share of the time budget."""
+    """As asked for, else on a CPU the space's where epochs are all images once."""
+    limit = settings.max_epoch_seconds
+    if limit is None and device == "cpu" and trial_seconds is None:
+        limit = space.max_epoch_seconds_cpu
+    return limit or None
+
+
+def _trial_seconds(settings: SearchSettings, space: Space, on_gpu: bool) -> float | None:
+    """As asked for, else on a CPU the space's or a share of the time budget."""
     if settings.trial_seconds is not None:
         return settings.trial_seconds
-    if known is not None and settings.epochs is None:
-        seconds = known.get(TRIAL_SECONDS)
-        return float(seconds) if isinstance(seconds, int | float) else None
     if settings.epochs is not None or on_gpu:
         return None
     usual, budget = space.trial_seconds_cpu, settings.time_budget_seconds

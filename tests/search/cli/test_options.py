@@ -25,6 +25,7 @@ RUN_SEARCH = {
     *("--help", "--space", "--trials", "--list-spaces", "--study", "--storage", "--json"),
     *("--epochs", "--grace-period", "--reduction-factor", "--sampler", "--scheduler", "--seed"),
     *("--trust", "--time-budget", "--max-epoch-time", "--concurrency", "--cpus-per-trial"),
+    *("--trial-time", "--final-time"),
     *("--gpus-per-trial", "--address", "--data-dir", "--train-samples"),
     *("--checkpoint-dir", "--retries", "--trial-timeout", "--database-outage", "--min-free"),
 }
@@ -140,7 +141,7 @@ def test_help_states_defaults_and_units(capsys: pytest.CaptureFixture[str]) -> N
     assert end.value.code == 0
     assert [a.option_strings for a in build_parser()._actions if not a.help] == []
     for default in (
-        *("(default: curves)", "(default: quota)", "(default: 3)", "9 on a CPU, 27 on a GPU"),
+        *("(default: curves)", "(default: quota)", "(default: 3)", "9, 27 on a GPU"),
         *("(default: 2)", "(default: 5m)", "(default: 100MB)", "at least 10m"),
     ):
         assert default in said
@@ -181,6 +182,8 @@ OF_ONE_OPTION: list[Mistake] = [
     (["--time-budget", "30 m"], ["--time-budget", "'30 m'"]),
     (["--time-budget", "inf"], ["--time-budget", "'inf'"]),
     (["--max-epoch-time", "soon"], ["--max-epoch-time", "'soon'"]),
+    (["--trial-time", "0"], ["--trial-time", "0"]),
+    (["--final-time", "0"], ["--final-time", "0"]),
     (["--study", "a/../b"], ["--study", "'a/../b'"]),
     (["--study", ".."], ["--study", "'..'"]),
     (["--study", "a b"], ["--study", "'a b'"]),
@@ -237,6 +240,7 @@ def test_a_mistake_in_the_arguments(
         (["--cpus-per-trial", "999"], ["--cpus-per-trial 999", "lower it"]),
         (["--gpus-per-trial", "64"], ["--gpus-per-trial 64", "lower it"]),
         (["--concurrency", "9999"], ["--concurrency 9999", "lower it"]),
+        (["--final-time", "5m"], ["--final-time 300s", "needs --time-budget"]),
         (["--train-samples", "2401"], ["2401", "training split"]),
         (["--storage", "mysql://u@h/d"], ["mysql is not supported", "sqlite:///"]),
         (["--storage", "oracle://h/d"], ["oracle is not supported"]),

@@ -9,7 +9,7 @@ from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.training.cost import CostModel, model_cost
 from search.planning.cost_estimate import Machine, affordable_context, estimate
-from search.planning.plan import Node, set_up_trials
+from search.planning.plan import Node, of_study, set_up_trials
 from search.planning.trial_time import LEAST_PASSES, MOST_PASSES, Allotment
 from search.settings import make_settings
 from spaces import get_space
@@ -92,7 +92,8 @@ def test_a_study_keeps_the_time_of_its_trials() -> None:
         settings = make_settings(space="quick", trials=1, study="s", **options)
         node = Node(name="n", cpus=2, gpus=0, memory_bytes=2**34)
         space = get_space("quick")
-        return set_up_trials(settings, space, device="cpu", nodes=[node], known=known).trial_seconds
+        setup = set_up_trials(settings, space, device="cpu", nodes=[node])
+        return of_study(setup, known, settings, space).trial_seconds
 
     assert trial_seconds(None) == 200.0
     assert trial_seconds({"epochs": 9, "trial_seconds": 60.0}) == 60.0
