@@ -10,7 +10,6 @@ import optuna
 
 from fmnist_models.files import make_folder
 from search.errors import UsageError
-from search.quantities import percent
 from search.results import export as exporting
 from search.results.drivers import drivers_of
 from search.results.export_formats import format_of
@@ -76,14 +75,13 @@ def export(
             )
         summary = exporting.export(found, path, force=force, evidence=evidence, form=chosen)
         runs.unlink(missing_ok=True)
-    best = summary.best
-    assert best is not None
     if evidence:
         print("\n".join(evidence_lines(evidence)))
         print(f"Written: {path}")
     else:
-        accuracy = percent(best.validation_accuracy)
-        print(f"{path}: trial {best.number}, validation accuracy {accuracy}")
+        taken = summary.recommended
+        assert taken is not None
+        print(f"{path}: trial {taken.number}; {taken.reason}")
     if chosen != "python":
         print(f"Next: python -m fmnist_models train {path} --out models/{study}")
     return 0

@@ -1,8 +1,9 @@
 """Writing the best configuration of a study, with how that is known, for final training to read.
 
 "Best" is the COMPLETE trial with the highest validation accuracy after its last epoch; of equals,
-the earlier one. With evidence from fresh seeds (see fresh_seeds.py) it is the one of the top trials
-with the highest mean validation accuracy on those.
+the earlier one. Where that is a sample that may owe its lead over the best known-good point to
+luck, the point is written (recommendation.py). With evidence from fresh seeds (see fresh_seeds.py)
+it is the one of the top trials with the highest mean validation accuracy on those.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ from search.results.export_formats import Format, as_text, is_export
 from search.results.fresh_seeds import Evidence
 from search.results.provenance import code_digest
 from search.results.significance import simultaneous_interval
-from search.results.summary import BestTrial, Summary, environment_of, no_result, summarize
+from search.results.summary import (
+    BestTrial,
+    Summary,
+    environment_of,
+    no_result,
+    scored_trial,
+    summarize,
+)
 from storage import StudyStore
 
 CORRECTION = (
@@ -54,11 +62,11 @@ def export(
     no export of ours and `force` is not given, OutputError when it cannot be written.
     """
     summary = summary or summarize(store)
-    if summary.best is None:
+    if summary.recommended is None:
         raise no_result(store)
     check_place(path, force)
     make_folder(path.parent)
-    content = _content(store, summary, summary.best, evidence)
+    content = _content(store, summary, evidence)
     write_atomically(path, as_text(content, form).encode())
     return summary
 
@@ -70,10 +78,13 @@ def check_place(path: Path, force: bool) -> None:
 
 
 def _content(
-    store: StudyStore, summary: Summary, best: BestTrial, evidence: Evidence | None
+    store: StudyStore, summary: Summary, evidence: Evidence | None
 ) -> dict[str, JsonValue]:
     """An `ExportedConfig` as JSON values; the search does not need torch to write one."""
-    identity = store.identity
+    identity, taken = store.identity, summary.recommended
+    if taken is None:
+        raise no_result(store)
+    best = scored_trial(store, taken.number)
     trials: dict[str, JsonValue] = {state: n for state, n in summary.trials.items() if n}
     number = evidence.winner.trial if evidence else best.number
     environment = dict(environment_of(store, number))
@@ -87,6 +98,7 @@ def _content(
         "validation_accuracy": evidence.winner.mean if evidence else best.validation_accuracy,
         "evidence": {
             **_how_sure(summary, best, environment),
+            "recommendation": taken.reason,
             "trials": trials,
             "epochs_trained": summary.epochs_trained,
             "study_identity": identity,
@@ -116,7 +128,7 @@ def final_seconds(store: StudyStore) -> float | None:
 def _how_sure(
     summary: Summary, best: BestTrial, environment: dict[str, JsonValue]
 ) -> dict[str, JsonValue]:
-    """The intervals of the best trial's value in the search."""
+    """The intervals of the exported trial's value in the search."""
     images = int(str(environment["validation_images"]))
     finished = summary.trials.get("COMPLETE", 0) + summary.trials.get("PRUNED", 0)
     correct = round(best.validation_accuracy * images)

@@ -12,6 +12,7 @@ from fmnist_models.config.base import Config, Probability
 from fmnist_models.training.metrics import wilson_interval
 from search.errors import NoResultError
 from search.quantities import describe, percent
+from search.results.recommendation import Recommendation, recommend
 from search.schedulers.rank_correlation import (
     RungCorrelation,
     correlation_line,
@@ -24,7 +25,7 @@ from storage import StudyStore
 
 
 class BestTrial(Config):
-    """The study's best COMPLETE trial.
+    """A COMPLETE trial, the study's best above all.
 
     `interval` is Wilson's at 95 %, for this one model: it leaves out the luck of being the best of
     many, which only fresh seeds or the test set show.
@@ -42,7 +43,8 @@ class Summary(Config):
     `trials` are counts by state; `interrupted` of those in FAIL were given up through no fault of
     theirs and queued again. `known_good` is the best value of the space's known-good points, with
     which the search is compared; None where none of them ran all its epochs. `rung_correlations`
-    are those of the last launch's rungs.
+    are those of the last launch's rungs. `recommended` is the trial to export, which is a sample
+    only where it is better than the known-good points beyond doubt.
     """
 
     study: str
@@ -52,6 +54,7 @@ class Summary(Config):
     best: BestTrial | None
     known_good: float | None
     known_good_number: int | None
+    recommended: Recommendation | None
     rung_correlations: list[RungCorrelation]
 
 
@@ -68,6 +71,7 @@ def summarize(store: StudyStore) -> Summary:
         best=_best_trial(store, complete[0]) if complete else None,
         known_good=known_good.value if known_good else None,
         known_good_number=known_good.number if known_good else None,
+        recommended=_recommendation(store, complete),
         rung_correlations=_correlations(store, trials),
     )
 
@@ -97,10 +101,28 @@ def _correlations(store: StudyStore, trials: Sequence[FrozenTrial]) -> list[Rung
     return rung_correlations(curves.values(), rungs + epochs)
 
 
+def _recommendation(store: StudyStore, complete: list[FrozenTrial]) -> Recommendation | None:
+    if not complete:
+        return None
+    return recommend(complete, _validation_images(store, complete[0].number))
+
+
+def _validation_images(store: StudyStore, number: int) -> int:
+    return int(str(environment_of(store, number)["validation_images"]))
+
+
+def scored_trial(store: StudyStore, number: int) -> BestTrial:
+    """What a COMPLETE trial came to; raises NoResultError where `number` is none."""
+    found = next((t for t in best_first(store.trials()) if t.number == number), None)
+    if found is None:
+        raise no_result(store)
+    return _best_trial(store, found)
+
+
 def _best_trial(store: StudyStore, trial: FrozenTrial) -> BestTrial:
     accuracy = trial.value or 0.0
     record = store.trial_record(trial.number)
-    images = int(str(environment_of(store, trial.number)["validation_images"]))
+    images = _validation_images(store, trial.number)
     return BestTrial(
         number=trial.number,
         validation_accuracy=accuracy,
@@ -156,4 +178,6 @@ def _best_lines(summary: Summary) -> list[str]:
         f"Compared with the best known-good starting point, trial {summary.known_good_number}: "
         f"{percent(summary.known_good)}, so {gain:+.2f} points."
     )
+    if summary.recommended:
+        lines.append(f"To train: trial {summary.recommended.number}; {summary.recommended.reason}.")
     return lines

@@ -63,7 +63,22 @@ def test_the_best_is_compared_with_the_best_known_good_point(database: Database)
     session.close("done")
     summary = summarize(session.store)
     assert (summary.known_good_number, summary.known_good) == (1, 0.8)
-    assert "+5.00 points" in summary_lines(summary)[-1]
+    compared, to_train = summary_lines(summary)[-2:]
+    assert "+5.00 points" in compared
+    assert to_train.startswith("To train: trial 2; sample 2 (85.00 %) is truly better")
+
+
+def test_a_sample_ahead_by_luck_is_not_exported(database: Database, tmp_path: Path) -> None:
+    session = open_session(database, 3, "fifo", epochs=1)
+    for accuracy in (0.7, 0.8, 0.8001):
+        session.report(session.next_trial().number, metrics(1, accuracy))
+    session.close("done")
+    path = tmp_path / "best.json"
+    summary = export(session.store, path)
+    content = json.loads(path.read_text())
+    assert summary.best.number == content["evidence"]["best_trial"] + 1 == 2
+    assert (content["trial"], content["validation_accuracy"]) == (1, 0.8)
+    assert "known-good point 1" in content["evidence"]["recommendation"]
 
 
 def test_nothing_complete_is_nothing_to_export(database: Database, tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""Which configuration to train to the end: the best sample, or the known-good point it must beat.
+
+A search that exported whatever came out highest would often hand over luck. The best sample is
+taken where it is truly better with a probability of `CONFIDENCE`, else the best known-good point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from statistics import NormalDist, fmean, variance
+
+from optuna.trial import FrozenTrial
+
+from fmnist_models.config.base import Config, Probability
+from search.quantities import percent
+from search.trials.retry_chain import KNOWN_GOOD
+
+CONFIDENCE = 0.75
+AGREEMENT = 0.6
+"""Correlation, over images, of whether two good networks are right: much of the luck of the
+validation images is common to both (measured: benchmarks/LOG.md)."""
+SEED_DEVIATION = 0.001
+"""Standard deviation of the true accuracy over seeds of one configuration; an allowance."""
+FEWEST = 3
+"""Samples from which their spread is known, and so how far luck made the best of them best."""
+
+
+class Recommendation(Config):
+    """A COMPLETE trial to train to the end, and why in words.
+
+    `probability` is that of the best sample being truly better than the best known-good point;
+    None where one of the two is missing.
+    """
+
+    number: int
+    probability: Probability | None
+    reason: str
+
+
+def recommend(complete: Sequence[FrozenTrial], images: int) -> Recommendation | None:
+    """Of COMPLETE trials, the best first, validated on `images`; None where there are none."""
+    points = [trial for trial in complete if KNOWN_GOOD in trial.user_attrs]
+    samples = [trial for trial in complete if KNOWN_GOOD not in trial.user_attrs]
+    if not complete:
+        return None
+    if not points or not samples:
+        kind = "known-good point" if points else "sample"
+        return Recommendation(
+            number=complete[0].number, probability=None, reason=f"no {_other(kind)} to compare with"
+        )
+    sample, point = samples[0], points[0]
+    values = [trial.value or 0.0 for trial in samples]
+    probability = probability_better(values, point.value or 0.0, images)
+    taken = sample if probability >= CONFIDENCE else point
+    reason = (
+        f"sample {sample.number} ({percent(sample.value)}) is truly better than known-good point "
+        f"{point.number} ({percent(point.value)}) with a probability of {100 * probability:.0f} %, "
+        f"and {100 * CONFIDENCE:.0f} are asked"
+    )
+    return Recommendation(number=taken.number, probability=probability, reason=reason)
+
+
+def _other(kind: str) -> str:
+    return "sample" if kind == "known-good point" else "known-good point"
+
+
+def probability_better(samples: Sequence[float], point: float, images: int) -> float:
+    """That the best of `samples` is truly more accurate than `point`, all on the same `images`.
+
+    The best of many owes some of its lead to luck: it is drawn towards the mean of all samples as
+    far as they differ by luck alone (normal prior with their spread, empirical Bayes).
+    """
+    best = max(samples)
+    noise = _noise(best, images)
+    kept, centre = 1.0, best
+    if len(samples) >= FEWEST:
+        spread = max(0.0, variance(samples) - noise)
+        kept, centre = spread / (spread + noise), fmean(samples)
+    expected = centre + kept * (best - centre)
+    return NormalDist().cdf((expected - point) / sqrt((1 + kept) * noise))
+
+
+def _noise(accuracy: float, images: int) -> float:
+    """The variance of what is not common to two networks, in the accuracy of one."""
+    of_images = accuracy * (1 - accuracy) * (1 - AGREEMENT) / images
+    return max(of_images + SEED_DEVIATION**2, 1e-12)
