@@ -10,9 +10,18 @@ import pytest
 from optuna.trial import TrialState
 
 from search.errors import UsageError
+from search.planning.trial_time import Allotment
 from search.settings import make_settings
 from search.trials.driver_leases import host_name, process_started, reap
-from search.trials.study import enqueue_points, open_study, optuna_study
+from search.trials.study import (
+    ALLOTMENT,
+    enqueue_points,
+    known_identity,
+    open_study,
+    optuna_study,
+    start_launch,
+    study_allotment,
+)
 from spaces import SpaceContext, get_space
 from storage import Database, LaunchStart, StorageRefused, StudyStore
 from tests.search.checker import check_no_repeats, check_study
@@ -51,6 +60,33 @@ def test_a_study_that_was_deleted_is_started_anew(database: Database) -> None:
     check_study(database, STUDY, 2)
     assert database.study_identity(STUDY)["epochs"] == 5
     assert len(database.open_study(STUDY).launches.all()) == 1
+
+
+def test_all_launches_keep_to_the_speed_that_the_first_measured(database: Database) -> None:
+    store = open_study(database, SETTINGS, IDENTITY)
+    assert study_allotment(store) is None
+    of_first = Allotment(
+        trial_seconds=60.0,
+        epochs=9,
+        train_images=2000,
+        validation_images=400,
+        seconds_per_mac=1e-9,
+        seconds_per_pass=0.0,
+        seconds_per_image=1e-5,
+    )
+    of_second = of_first.model_copy(update={"seconds_per_mac": 5e-9})
+    start_launch(store, SETTINGS, {ALLOTMENT: {"of": "another version"}})
+    for speed in (of_first, of_second):
+        start_launch(store, SETTINGS, {ALLOTMENT: speed.model_dump(mode="json")})
+    assert study_allotment(store) == of_first
+
+
+def test_a_study_of_the_dead_is_not_gone_on_with(database: Database) -> None:
+    assert known_identity(database, STUDY) is None
+    open_study(database, SETTINGS, IDENTITY)
+    assert known_identity(database, STUDY) == IDENTITY
+    optuna.delete_study(study_name=STUDY, storage=database.optuna_storage)
+    assert known_identity(database, STUDY) is None
 
 
 def test_a_new_study_says_what_it_maximises(database: Database) -> None:
