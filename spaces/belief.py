@@ -58,7 +58,7 @@ class Belief:
             return np.searchsorted(np.cumsum(_shares(axis, choices)), at).clip(0, len(choices) - 1)
         if axis is None:
             return at
-        centre = _between(distribution, axis.default)
+        centre = between(distribution, axis.default)
         low, high = ndtr(-centre / SPREAD), ndtr((1 - centre) / SPREAD)
         near = centre + SPREAD * ndtri(low + np.minimum(at / axis.trust, 1.0) * (high - low))
         anywhere = (at - axis.trust) / max(1 - axis.trust, 1e-12)
@@ -72,7 +72,7 @@ class Belief:
         if choices is not None:
             more: Array = np.log(len(choices) * _shares(axis, choices))
             return more[places.astype(np.intp)]
-        centre = _between(distribution, axis.default)
+        centre = between(distribution, axis.default)
         within = ndtr((1 - centre) / SPREAD) - ndtr(-centre / SPREAD)
         near = np.exp(-0.5 * ((places - centre) / SPREAD) ** 2) / (SPREAD * sqrt(2 * pi) * within)
         density: Array = np.log(axis.trust * near + 1 - axis.trust)
@@ -93,7 +93,7 @@ def _shares(axis: Axis | None, choices: tuple[Any, ...]) -> Array:
     return shares
 
 
-def _between(distribution: Any, value: float) -> float:
+def between(distribution: Any, value: float) -> float:
     """Where a number lies between the bounds, from 0 to 1, on the scale of its range."""
     low, high = distribution.low, distribution.high
     if high <= low:
