@@ -24,14 +24,20 @@ DOUBTS: dict[str, float] = {"weak": 3.0, "normal": 1.0, "strong": 1 / 3}
 """By what the odds against a default are multiplied."""
 SPREAD = 0.1
 """Standard deviation of a number that is near its default, in parts of its range."""
+UNLIKELY = 0.2
+"""How often an unlikely choice is made, as a part of another one's share."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A parameter is near `default` with probability `trust`, else anywhere in its range."""
+    """A parameter is near `default` with probability `trust`, else anywhere in its range.
+
+    Of the other choices the `unlikely` ones, which have always hurt, come a fifth as often.
+    """
 
     default: Any
     trust: float
+    unlikely: tuple[Any, ...] = ()
 
     def doubted(self, times: float) -> Axis:
         """The same with `times` the odds against the default."""
@@ -87,6 +93,7 @@ def _shares(axis: Axis | None, choices: tuple[Any, ...]) -> Array:
     others = np.ones(len(choices))
     if all(type(choice) in (int, float) for choice in choices):  # in their order, near ones first
         others = 0.5 ** np.abs(np.arange(len(choices)) - default)
+    others[[choice in axis.unlikely for choice in choices]] *= UNLIKELY
     others[default] = 0.0
     shares: Array = (1 - axis.trust) * others / others.sum()
     shares[default] = axis.trust

@@ -1,4 +1,4 @@
-r"""Whether what the spaces believe is true: random samples by a belief, and without, on real images.
+"""Whether what the spaces believe is true: random samples by it, and without, on real images.
 
     python -m benchmarks.accuracy.beliefs --spaces quick mlp cnn wrn --seeds 5 --out results/beliefs
 
@@ -90,7 +90,8 @@ def runs(spaces: list[str], seeds: range, kinds: list[str]) -> Iterator[Run]:
 
 def belief_of(space: str) -> Belief:
     """What a search of so many images and epochs is told."""
-    return get_space(space).belief.trusted("normal")
+    context = SpaceContext(EPOCHS, train_images=IMAGES)
+    return get_space(space).believed(context).trusted("normal")
 
 
 @cache

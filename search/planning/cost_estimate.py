@@ -121,7 +121,7 @@ def affordable_context(machine: Machine, plan: SearchPlan, seed: int = 0) -> Spa
         def fits(passes: int) -> Callable[[ModelConfig], bool]:
             return lambda model: limit is None or passes * machine.epoch_seconds(model) <= limit
 
-        return SpaceContext(plan.epochs, seed, fits(1), fits(2))
+        return SpaceContext(plan.epochs, seed, fits(1), fits(2), len(machine.dataset.train))
 
     points = with_epochs_up_to(longest_epoch(machine, plan, POINT_SHARE * TRIALS_IN_BUDGET))
     return replace(with_epochs_up_to(longest_epoch(machine, plan)), queued=points)
@@ -163,7 +163,7 @@ def estimate(
 
     `points` of them are known-good points, which run all their epochs.
     """
-    study = optuna.create_study(sampler=PriorSampler(space.belief, seed=0))
+    study = optuna.create_study(sampler=PriorSampler(space.believed(context), seed=0))
     seconds = mean(
         machine.trial_epoch_seconds(space.suggest(study.ask(), context)) for _ in range(SAMPLES)
     )
