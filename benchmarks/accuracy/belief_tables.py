@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from pathlib import Path
 from statistics import mean, stdev
 from textwrap import fill
 from typing import Any
@@ -14,17 +13,16 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 
-from benchmarks.report import machine, spread, table
+from benchmarks.report import spread, table
 from spaces import SpaceContext, get_space
 from spaces.belief import SPREAD, Axis, Belief, between
 
+KINDS = ("believed", "even")
 GUESS = 0.1
 """The score of a training that diverged."""
 FEWEST = 8
 """Samples on either side of a difference that is shown."""
 Rows = Mapping[str, Mapping[str, Any]]
-Scores = dict[str, dict[str, list[float]]]
-"""By space, then by kind and seed: the score of each row, in per cent."""
 
 
 def score(row: Mapping[str, Any]) -> float:
@@ -74,20 +72,30 @@ def sample_row(rows: Rows, space: str, kind: str) -> list[str]:
     ]
 
 
-def sample_lines(rows: Rows, kinds: Iterable[str]) -> list[str]:
+def sample_lines(rows: Rows) -> list[str]:
     """The first table, and the points beside it."""
-    header = ["", "seeds", "median", "90th percentile", "best of 24", "above the point"]
+    header = ["", "seeds", "median", "90th percentile", "best", "above the point"]
     header += ["median minus point", "best minus point"]
     spaces = list(dict.fromkeys(key.split()[0] for key in rows))
     lines = [
         sample_row(rows, space, kind)
         for space in spaces
-        for kind in kinds
+        for kind in KINDS
         if by_seed(rows, space, kind)
     ]
-    points = {s: [score(row) for one in by_seed(rows, s, "point") for row in one] for s in spaces}
-    said = ", ".join(f"{s} {spread(values, digits=1)}" for s, values in points.items())
-    return [table(header, lines), "\n" + fill(f"The points, mean +- deviation: {said}.", 100)]
+    return [table(header, lines), "\n" + fill(points_said(rows, spaces), 100)]
+
+
+def points_said(rows: Rows, spaces: Iterable[str]) -> str:
+    """Mean and deviation of the points, with their own batch size and with the believed one."""
+    kinds = [kind for kind in dict.fromkeys(key.split()[1] for key in rows) if kind not in KINDS]
+    said = []
+    for space in spaces:
+        for kind in kinds:
+            values = [score(row) for one in by_seed(rows, space, kind) for row in one]
+            name = space if kind == "point" else f"with {kind.replace('-', ' ')}"
+            said += [f"{name} {spread(values, digits=1)}"] if values else []
+    return f"The points, mean +- deviation: {', '.join(said)}."
 
 
 @cache
@@ -114,7 +122,7 @@ def departures(
 ) -> dict[str, tuple[list[float], list[float]]]:
     """For each parameter: scores less the mean of their kind, near the default and away from it."""
     found: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
-    for kind in ("believed", "even"):
+    for kind in KINDS:
         drawn = [row for one in by_seed(rows, space, kind) for row in one]
         middle = mean([score(row) for row in drawn] or [0.0])
         for row in drawn:
@@ -151,32 +159,37 @@ def departure_lines(rows: Rows, belief_of: Callable[[str], Belief]) -> list[str]
     return [table(["away from its default", "all", *spaces], [line for _, line in lines])]
 
 
-def report(rows: Rows, out: Path, belief_of: Callable[[str], Belief]) -> str:
-    """Both tables, as Markdown."""
-    about = [
-        f"`python -m benchmarks.accuracy.beliefs --out {out}` on {machine()['processor']}, torch "
-        f"{machine()['torch']}: random samples of a space by what it believes, and evenly, with "
-        "networks of one small size, trained for 6 epochs on 2,000 images, 24 samples a seed. Per "
-        "cent of 4,000 validation images, once a training; the best of 24 is chosen by 2,000 "
-        "others. Means over the sampling seeds +- their standard error; the known-good point has "
-        "five seeds.",
-    ]
-    second = (
-        "How much better (+) or worse (-) samples are where a parameter is away from its default: "
-        "another choice, or a number more than a fifth of its range from it. Scores less the mean "
-        "of their space and kind; points +- standard error (samples away). The samples differ in "
-        "everything else too, so that this is what departures cost among others, not alone."
-    )
+def about(head: Mapping[str, Any], rows: Rows) -> str:
+    """What was done, and on what."""
+    task, where = head["task"], head["machine"]
+    failed = sum("failed" in row for row in rows.values())
     return (
-        "\n".join(
-            [
-                "# Random samples by what a space believes, and without\n",
-                *(fill(text, 100) + "\n" for text in about),
-                *sample_lines(rows, ("believed", "even")),
-                "\n## Which departures hurt\n",
-                fill(second, 100) + "\n",
-                *departure_lines(rows, belief_of),
-            ]
-        )
-        + "\n"
+        f"`{head['command']}` on {where['processor']}, {head['precision']}, torch "
+        f"{where['torch']}: random samples of a space by what it believes, and evenly, with "
+        f"networks of one small size, trained for {task['epochs']} epochs on {task['images']:,} "
+        f"images, {task['samples']} samples a seed. Per cent of 4,000 validation images, once a "
+        "training; the best of a seed is chosen by 2,000 others. Means over the sampling seeds +- "
+        "their standard error; the known-good point has five seeds. Of "
+        f"{len(rows):,} trainings {failed} diverged and count as {100 * GUESS:.0f} %."
     )
+
+
+SECOND = (
+    "How much better (+) or worse (-) samples are where a parameter is away from its default: "
+    "another choice, or a number more than a fifth of its range from it. Scores less the mean "
+    "of their space and kind; points +- standard error (samples away). The samples differ in "
+    "everything else too, so that this is what departures cost among others, not alone."
+)
+
+
+def report(head: Mapping[str, Any], rows: Rows, belief_of: Callable[[str], Belief]) -> str:
+    """Both tables, as Markdown."""
+    lines = [
+        "# Random samples by what a space believes, and without\n",
+        fill(about(head, rows), 100) + "\n",
+        *sample_lines(rows),
+        "\n## Which departures hurt\n",
+        fill(SECOND, 100) + "\n",
+        *departure_lines(rows, belief_of),
+    ]
+    return "\n".join(lines) + "\n"

@@ -4,13 +4,15 @@
 
 Every network of a space has one small size, so that all samples cost alike; everything else is
 sampled: 24 configurations a seed from the space's belief, 24 evenly. They stand beside the space's
-best known-good point of that size, five seeds of it. Each trains on 2,000 images for 6 epochs, is
-ranked by 2,000 validation images and scored once, after the last epoch, by 4,000 others of them, so
-that a best of 24 is not the luckiest of 24. The test set is not touched.
+best known-good point of that size, five seeds of it, and beside that point with the batch size
+that is believed in, which is 64 where there are few steps. Each trains on 2,000 images for 6
+epochs, is ranked by 2,000 validation images and scored once, after the last epoch, by 4,000 others
+of them, so that a best of 24 is not the luckiest of 24. The test set is not touched.
 
 Seed by seed, all spaces. OUT.json is written after every run, and gone on from when started again;
 OUT.md holds the tables (benchmarks/accuracy/belief_tables.py). `--first 100` takes other seeds:
-those that a belief was chosen by are not those that it is reported on.
+those that a belief was chosen by are not those that it is reported on. `--images 20000` is nearer
+to a search, and takes longer.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import argparse
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,8 +44,8 @@ from search.samplers.prior_sampler import PriorSampler
 from spaces import SpaceContext, get_space
 from spaces.belief import Belief
 
-IMAGES, EPOCHS, RANKED_BY, SCORED_BY = 2_000, 6, 2_000, 4_000
-SAMPLES, POINT_SEEDS = 24, 5
+RANKED_BY, SCORED_BY = 2_000, 4_000
+POINT_SEEDS = 5
 KINDS = ("believed", "even")
 PINNED: dict[str, dict[str, Any]] = {
     "quick": {"width": 8, "depth": 1},
@@ -65,6 +67,22 @@ POINTS = {"quick": "quick-2-16", "mlp": "gradient-descent", "cnn": "kaggle", "wr
 
 
 @dataclass(frozen=True)
+class Task:
+    """How long all trainings are, and how many samples a seed has."""
+
+    images: int
+    epochs: int
+    samples: int
+
+    def context(self, seed: int = 0) -> SpaceContext:
+        return SpaceContext(self.epochs, seed=seed, train_images=self.images)
+
+    def belief_of(self, space: str) -> Belief:
+        """What such a search is told."""
+        return get_space(space).believed(self.context()).trusted("normal")
+
+
+@dataclass(frozen=True)
 class Run:
     """One training run: the point with a seed, or a sample of a seed by its number."""
 
@@ -78,64 +96,67 @@ class Run:
         return f"{self.space} {self.kind} {self.seed} {self.number}"
 
 
-def runs(spaces: list[str], seeds: range, kinds: list[str]) -> Iterator[Run]:
-    """All runs in their order: a seed of every space, then the next."""
+def runs(task: Task, spaces: list[str], seeds: range, kinds: list[str]) -> Iterator[Run]:
+    """All runs in their order: the points, a seed of every space, then the next."""
     for space in spaces:
-        yield from (Run(space, "point", seed) for seed in range(POINT_SEEDS))
+        batch = task.belief_of(space).axes[f"{space}.batch_size"].default
+        same = get_space(space).points[POINTS[space]][f"{space}.batch_size"] == batch
+        for kind in ("point",) if same else ("point", f"batch-{batch}"):
+            yield from (Run(space, kind, seed) for seed in range(POINT_SEEDS))
     for seed in seeds:
         for space in spaces:
             for kind in kinds:
-                yield from (Run(space, kind, seed, number) for number in range(SAMPLES))
-
-
-def belief_of(space: str) -> Belief:
-    """What a search of so many images and epochs is told."""
-    context = SpaceContext(EPOCHS, train_images=IMAGES)
-    return get_space(space).believed(context).trusted("normal")
+                yield from (Run(space, kind, seed, number) for number in range(task.samples))
 
 
 @cache
-def samples(space: str, kind: str, seed: int) -> list[tuple[dict[str, Any], TrialConfig]]:
-    """Parameters and configurations of all samples of a seed."""
-    prior: Prior = belief_of(space) if kind == "believed" else EVEN
-    pinned = {f"{space}.{name}": value for name, value in PINNED[space].items()}
-    sampler = PartialFixedSampler(pinned, PriorSampler(prior, seed=seed))
+def samples(task: Task, run: Run) -> list[tuple[dict[str, Any], TrialConfig]]:
+    """Parameters and configurations of all samples of a seed, that of `run`."""
+    prior: Prior = task.belief_of(run.space) if run.kind == "believed" else EVEN
+    sampler = PartialFixedSampler(pinned(run.space), PriorSampler(prior, seed=run.seed))
     study = optuna.create_study(sampler=sampler)
-    trials = [study.ask() for _ in range(SAMPLES)]
-    suggest = get_space(space).suggest
-    configs = [suggest(trial, SpaceContext(EPOCHS, seed=trial.number)) for trial in trials]
+    trials = [study.ask() for _ in range(task.samples)]
+    suggest = get_space(run.space).suggest
+    configs = [suggest(trial, task.context(trial.number)) for trial in trials]
     return [(trial.params, config) for trial, config in zip(trials, configs, strict=True)]
 
 
-def point_of(space: str, seed: int) -> TrialConfig:
-    """The known-good point at the pinned size."""
-    pinned = {f"{space}.{name}": value for name, value in PINNED[space].items()}
-    trial = FixedTrial({**get_space(space).points[POINTS[space]], **pinned})
-    return get_space(space).suggest(trial, SpaceContext(EPOCHS, seed=seed))
+def pinned(space: str) -> dict[str, Any]:
+    """PINNED by the names of parameters."""
+    return {f"{space}.{name}": value for name, value in PINNED[space].items()}
+
+
+def point_of(task: Task, run: Run) -> TrialConfig:
+    """The known-good point at the pinned size, with its own batch size or another."""
+    space = get_space(run.space)
+    params = {**space.points[POINTS[run.space]], **pinned(run.space)}
+    if run.kind != "point":
+        params[f"{run.space}.batch_size"] = int(run.kind.removeprefix("batch-"))
+    return space.suggest(FixedTrial(params), task.context(run.seed))
 
 
 @cache
-def data() -> tuple[Dataset, Dataset]:
+def data(images: int) -> tuple[Dataset, Dataset]:
     """The images to train on and to rank by; the same with those to score by."""
-    whole = load_search_data(find_data(), IMAGES)
+    whole = load_search_data(find_data(), images)
     ranked, rest = torch.arange(RANKED_BY), torch.arange(RANKED_BY, RANKED_BY + SCORED_BY)
     part = whole.validation.subset
     return replace(whole, validation=part(ranked)), replace(whole, validation=part(rest))
 
 
-def execute(run: Run, precision: Precision) -> dict[str, Any]:
+def execute(task: Task, run: Run, precision: Precision) -> dict[str, Any]:
     """Train; a divergence is a result too."""
-    if run.kind == "point":
-        return train(point_of(run.space, run.seed), precision)
-    params, config = samples(run.space, run.kind, run.seed)[run.number]
+    if run.kind not in KINDS:
+        return train(task, point_of(task, run), precision)
+    params, config = samples(task, replace(run, number=0))[run.number]
     short = {name.partition(".")[2]: _rounded(value) for name, value in params.items()}
     varied = {name: value for name, value in short.items() if name not in PINNED[run.space]}
-    return {"params": varied, **train(config, precision)}
+    return {"params": varied, **train(task, config, precision)}
 
 
-def train(config: TrialConfig, precision: Precision) -> dict[str, Any]:
+def train(task: Task, config: TrialConfig, precision: Precision) -> dict[str, Any]:
     """Fractions: validation accuracy after each epoch, and of the other images after the last."""
-    ranked_by, scored_by = data()
+    ranked_by, scored_by = data(task.images)
     try:
         trainer = Trainer(config, ranked_by, device="cpu", precision=precision)
         epochs = list(trainer.epochs())
@@ -155,35 +176,35 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def digest(space: str) -> str:
+def digest(belief: Belief) -> str:
     """Changes with the belief."""
-    text = repr(sorted((name, repr(axis)) for name, axis in belief_of(space).axes.items()))
+    text = repr(sorted((name, repr(axis)) for name, axis in belief.axes.items()))
     return f"{zlib.crc32(text.encode()):08x}"
 
 
 class Kept:
     """The rows of a file, kept after every run; a belief in it is not taken for another."""
 
-    def __init__(self, out: Path, spaces: list[str]) -> None:
-        self._file, self._out = out.with_suffix(".json"), out
+    def __init__(self, out: Path, task: Task, spaces: list[str]) -> None:
+        self._file = out.with_suffix(".json")
         old = json.loads(self._file.read_text()) if self._file.exists() else {}
         self.rows: dict[str, Any] = old.get("runs", {})
-        self.beliefs: dict[str, str] = old.get("beliefs", {})
-        self.precision: Precision = old.get("precision") or choose_precision("cpu")
+        self.head = {
+            "command": f"python -m benchmarks.accuracy.beliefs --out {out}",
+            "machine": machine(),
+            "task": asdict(task),
+            "precision": old.get("precision") or choose_precision("cpu"),
+            "beliefs": old.get("beliefs", {}),
+        }
         for space in spaces:
-            if self.beliefs.setdefault(space, digest(space)) != digest(space):
+            now = digest(task.belief_of(space))
+            if self.head["beliefs"].setdefault(space, now) != now:
                 raise SystemExit(f"{self._file} has another belief of {space}: take another --out")
 
     def add(self, run: Run, row: dict[str, Any]) -> None:
         self.rows[run.key] = row
-        head = {
-            "command": f"python -m benchmarks.accuracy.beliefs --out {self._out}",
-            "machine": machine(),
-            "precision": self.precision,
-            "beliefs": self.beliefs,
-        }
         lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(r)}" for key, r in self.rows.items())
-        text = json.dumps(head)[:-1] + ',\n"runs": {\n' + lines + "\n}}\n"
+        text = json.dumps(self.head)[:-1] + ',\n"runs": {\n' + lines + "\n}}\n"
         write_atomically(self._file, text.encode())
 
 
@@ -193,17 +214,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="the first sampling seed")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--images", type=int, default=2_000, help="training images")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--samples", type=int, default=24, help="samples a seed")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     set_threads(1)
-    kept = Kept(options.out, options.spaces)
+    task = Task(options.images, options.epochs, options.samples)
+    kept = Kept(options.out, task, options.spaces)
     seeds = range(options.first, options.first + options.seeds)
-    for run in runs(options.spaces, seeds, options.kinds):
+    for run in runs(task, options.spaces, seeds, options.kinds):
         if run.key not in kept.rows:
-            kept.add(run, execute(run, kept.precision))
+            kept.add(run, execute(task, run, kept.head["precision"]))
             print(run.key, kept.rows[run.key].get("score"), flush=True)
-    text = report(kept.rows, options.out, belief_of)
+    text = report(kept.head, kept.rows, task.belief_of)
     write_atomically(options.out.with_suffix(".md"), text.encode())
 
 
