@@ -1,11 +1,11 @@
 """What is believed of how to train a network, in every space alike.
 
 Chosen by hand after results/ablations.md, the recordings in results/curves/ and the papers of the
-ranges, then corrected by what random samples of four spaces did (results/beliefs.md says by which).
-The defaults are for the short trainings of a search, some 5 to 15 epochs of 50,000 images; what
-pays only in long ones (mixing, a policy, SAM, strong blanking) is improbable here and not
-impossible. Trust is such that a sample departs from about two of its defaults: of five, one is a
-handicap nearly always.
+ranges, then corrected by what random samples did (benchmarks/LOG.md) and measured on others
+(results/beliefs.md). The defaults are for the short trainings of a search, some 5 to 15 epochs of
+50,000 images; what pays only in long ones (mixing, a policy, SAM, strong blanking) is improbable
+here and not impossible. Trust is such that a sample departs from three defaults or so, and from one
+of them where both sides are as good: with five there nearly always is a handicap among them.
 """
 
 from __future__ import annotations
