@@ -70,9 +70,14 @@ POINTS = {"quick": "quick-2-16", "mlp": "gradient-descent", "cnn": "kaggle", "wr
 class Task:
     """How long all trainings are, and how many samples a seed has."""
 
-    images: int
-    epochs: int
-    samples: int
+    images: int = 2_000
+    epochs: int = 6
+    samples: int = 24
+
+    def options(self) -> str:
+        """As one types them, where they are not the default."""
+        default = asdict(Task())
+        return "".join(f" --{k} {v}" for k, v in asdict(self).items() if v != default[k])
 
     def context(self, seed: int = 0) -> SpaceContext:
         return SpaceContext(self.epochs, seed=seed, train_images=self.images)
@@ -190,7 +195,7 @@ class Kept:
         old = json.loads(self._file.read_text()) if self._file.exists() else {}
         self.rows: dict[str, Any] = old.get("runs", {})
         self.head = {
-            "command": f"python -m benchmarks.accuracy.beliefs --out {out}",
+            "command": f"python -m benchmarks.accuracy.beliefs --out {out}{task.options()}",
             "machine": machine(),
             "task": asdict(task),
             "precision": old.get("precision") or choose_precision("cpu"),
@@ -214,9 +219,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="the first sampling seed")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--images", type=int, default=2_000, help="training images")
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--samples", type=int, default=24, help="samples a seed")
+    parser.add_argument("--images", type=int, default=Task.images, help="training images")
+    parser.add_argument("--epochs", type=int, default=Task.epochs)
+    parser.add_argument("--samples", type=int, default=Task.samples, help="samples a seed")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
