@@ -24,14 +24,20 @@ DOUBTS: dict[str, float] = {"weak": 3.0, "normal": 1.0, "strong": 1 / 3}
 """By what the odds against a default are multiplied."""
 SPREAD = 0.1
 """Standard deviation of a number that is near its default, in parts of its range."""
+UNLIKELY = 0.2
+"""How often an unlikely choice is made, as a part of another one's share."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A parameter is near `default` with probability `trust`, else anywhere in its range."""
+    """A parameter is near `default` with probability `trust`, else anywhere in its range.
+
+    Of the other choices the `unlikely` ones, which have always hurt, come a fifth as often.
+    """
 
     default: Any
     trust: float
+    unlikely: tuple[Any, ...] = ()
 
     def doubted(self, times: float) -> Axis:
         """The same with `times` the odds against the default."""
@@ -58,7 +64,7 @@ class Belief:
             return np.searchsorted(np.cumsum(_shares(axis, choices)), at).clip(0, len(choices) - 1)
         if axis is None:
             return at
-        centre = _between(distribution, axis.default)
+        centre = between(distribution, axis.default)
         low, high = ndtr(-centre / SPREAD), ndtr((1 - centre) / SPREAD)
         near = centre + SPREAD * ndtri(low + np.minimum(at / axis.trust, 1.0) * (high - low))
         anywhere = (at - axis.trust) / max(1 - axis.trust, 1e-12)
@@ -72,7 +78,7 @@ class Belief:
         if choices is not None:
             more: Array = np.log(len(choices) * _shares(axis, choices))
             return more[places.astype(np.intp)]
-        centre = _between(distribution, axis.default)
+        centre = between(distribution, axis.default)
         within = ndtr((1 - centre) / SPREAD) - ndtr(-centre / SPREAD)
         near = np.exp(-0.5 * ((places - centre) / SPREAD) ** 2) / (SPREAD * sqrt(2 * pi) * within)
         density: Array = np.log(axis.trust * near + 1 - axis.trust)
@@ -87,13 +93,14 @@ def _shares(axis: Axis | None, choices: tuple[Any, ...]) -> Array:
     others = np.ones(len(choices))
     if all(type(choice) in (int, float) for choice in choices):  # in their order, near ones first
         others = 0.5 ** np.abs(np.arange(len(choices)) - default)
+    others[[choice in axis.unlikely for choice in choices]] *= UNLIKELY
     others[default] = 0.0
     shares: Array = (1 - axis.trust) * others / others.sum()
     shares[default] = axis.trust
     return shares
 
 
-def _between(distribution: Any, value: float) -> float:
+def between(distribution: Any, value: float) -> float:
     """Where a number lies between the bounds, from 0 to 1, on the scale of its range."""
     low, high = distribution.low, distribution.high
     if high <= low:

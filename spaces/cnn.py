@@ -18,7 +18,7 @@ from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import EVERY_OPTIMIZER, suggest_training
-from spaces.training_belief import LIKELY, OPEN, SURE, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, SURE, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -245,7 +245,7 @@ SPACE = Space(
             "activate": Axis("convolution", LIKELY),
             "activation": Axis("relu", OPEN),
             "batch_norm": Axis(True, SURE),
-            "bn_momentum": Axis(0.1, OPEN),
+            "bn_momentum": Axis(0.1, IDLE),
             "convolutions": Axis(2, OPEN),
             "dense": Axis(128, OPEN),
             "dense_layers": Axis(1, OPEN),

@@ -11,7 +11,7 @@ from spaces.points import SGD, Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum
 from spaces.training import suggest_training
-from spaces.training_belief import LIKELY, OPEN, believed
+from spaces.training_belief import IDLE, LIKELY, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -64,7 +64,7 @@ SPACE = Space(
     belief=believed(
         "densenet",
         {
-            "bn_momentum": Axis(0.1, OPEN),
+            "bn_momentum": Axis(0.1, IDLE),
             "dropout": Axis(0.0, LIKELY),
         },
     ),

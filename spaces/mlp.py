@@ -12,7 +12,7 @@ from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import EVERY_OPTIMIZER, suggest_training
-from spaces.training_belief import LIKELY, OPEN, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -83,7 +83,7 @@ SPACE = Space(
             "batch_norm": Axis(True, LIKELY),
             "depth": Axis(2, OPEN),
             "dropout": Axis(0.1, LIKELY),
-            "bn_momentum": Axis(0.1, OPEN),
+            "bn_momentum": Axis(0.1, IDLE),
             "flip": Axis(False, LIKELY),
             "shift": Axis(0, LIKELY),
         },

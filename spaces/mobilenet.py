@@ -11,7 +11,7 @@ from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum
 from spaces.training import EVERY_OPTIMIZER, suggest_training
-from spaces.training_belief import LIKELY, OPEN, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -76,7 +76,7 @@ SPACE = Space(
     belief=believed(
         "mobilenet",
         {
-            "bn_momentum": Axis(0.1, OPEN),
+            "bn_momentum": Axis(0.1, IDLE),
             "dropout": Axis(0.0, LIKELY),
             "resolution": Axis(56, OPEN),
         },

@@ -17,7 +17,7 @@ from spaces.suggest import (
     suggest_stochastic_depth,
 )
 from spaces.training import suggest_training
-from spaces.training_belief import LIKELY, OPEN, SURE, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, SURE, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -80,7 +80,7 @@ SPACE = Space(
         "preact",
         {
             "activation": Axis("relu", OPEN),
-            "bn_momentum": Axis(0.1, OPEN),
+            "bn_momentum": Axis(0.1, IDLE),
             "dropout": Axis(0.0, LIKELY),
             "layout": Axis("cifar", OPEN),
             "stochastic_depth": Axis(False, SURE),

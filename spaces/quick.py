@@ -12,7 +12,7 @@ from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import suggest_training
-from spaces.training_belief import LIKELY, OPEN, SURE, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, SURE, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -85,7 +85,7 @@ SPACE = Space(
             "padding": Axis("zeros", LIKELY),
             "batch_norm": Axis(True, SURE),
             "dropout": Axis(0.0, LIKELY),
-            "bn_momentum": Axis(0.1, OPEN),
+            "bn_momentum": Axis(0.1, IDLE),
         },
     ),
     trial_seconds_cpu=200.0,

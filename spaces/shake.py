@@ -11,7 +11,7 @@ from spaces.points import HYSTS, Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import suggest_training
-from spaces.training_belief import LIKELY, OPEN, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -68,7 +68,7 @@ SPACE = Space(
     belief=believed(
         "shake",
         {
-            "bn_momentum": Axis(0.1, OPEN),
+            "bn_momentum": Axis(0.1, IDLE),
             "dropout": Axis(0.0, LIKELY),
             "mode": Axis("even-even", OPEN),
             "per_image": Axis(True, OPEN),

@@ -11,6 +11,7 @@ from fmnist_models.config.registry import check_name
 from fmnist_models.config.trial import TrialConfig
 from spaces.belief import Belief
 from spaces.points import Params, fill_in_defaults
+from spaces.training_belief import for_images
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -29,6 +30,8 @@ class SpaceContext:
     affordable: Callable[[ModelConfig], bool] = lambda model: True
     affordable_twice: Callable[[ModelConfig], bool] = lambda model: True
     """Likewise at two passes a step, as SAM takes: where it is not, SAM is not even sampled."""
+    train_images: int = 50_000
+    """How many images an epoch trains on: with the epochs, what is believed of batch sizes."""
     queued: SpaceContext | None = None
     """What is allowed of queued configurations (known-good points), where that is more."""
     epoch_images: Callable[[TrialConfig], int] = lambda config: 0
@@ -55,7 +58,7 @@ class Space:
     `epochs_gpu` are the default number of epochs of a trial. `trial_seconds_cpu`: on a CPU all
     epochs of a trial take so long unless the user says otherwise; where he wants epochs that are
     all images once, `max_epoch_seconds_cpu` is how long one may be expected to take. `belief` is
-    what samplers are told of the parameters.
+    what samplers are told of the parameters, by way of `believed`.
     """
 
     name: str
@@ -79,6 +82,10 @@ class Space:
 
         params = self.points[check_name(point, self.points, f"{self.name} point")]
         return self.suggest(FixedTrial(dict(params)), context)
+
+    def believed(self, context: SpaceContext) -> Belief:
+        """What is believed good in trainings as long as they are here."""
+        return for_images(self.belief, context.epochs * context.train_images)
 
     def affordable_points(self, context: SpaceContext) -> dict[str, Params]:
         """The known-good points to try first where only so much is affordable, by name."""

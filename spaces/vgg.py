@@ -11,7 +11,7 @@ from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum
 from spaces.training import suggest_training
-from spaces.training_belief import LIKELY, OPEN, SURE, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, SURE, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -77,7 +77,7 @@ SPACE = Space(
         "vgg",
         {
             "batch_norm": Axis(True, SURE),
-            "bn_momentum": Axis(0.1, OPEN),
+            "bn_momentum": Axis(0.1, IDLE),
             "depth": Axis(11, OPEN),
             "dropout": Axis(0.1, LIKELY),
         },

@@ -17,7 +17,7 @@ from spaces.suggest import (
     suggest_stochastic_depth,
 )
 from spaces.training import suggest_training
-from spaces.training_belief import LIKELY, OPEN, SURE, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, SURE, believed
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -142,15 +142,15 @@ SPACE = Space(
             "activation": Axis("relu", OPEN),
             "padding": Axis("zeros", LIKELY),
             "batch_norm": Axis(True, SURE),
-            "bn_momentum": Axis(0.1, OPEN),
-            "bn_eps": Axis(1e-5, OPEN),
+            "bn_momentum": Axis(0.1, IDLE),
+            "bn_eps": Axis(1e-5, IDLE),
             "dropout": Axis(0.0, LIKELY),
             "pool": Axis("mean", OPEN),
             "drop_block": Axis(False, SURE),
             "drop_block.rate": Axis(0.05, LIKELY),
             "stochastic_depth": Axis(False, SURE),
             "stochastic_depth.rate": Axis(0.05, LIKELY),
-            "zero_init": Axis(False, OPEN),
+            "zero_init": Axis(False, IDLE),
             "stem": Axis(16, LIKELY),
         },
     ),

@@ -126,7 +126,7 @@ def affordable_context(
         def fits(passes: int) -> Callable[[ModelConfig], bool]:
             return lambda model: limit is None or passes * machine.epoch_seconds(model) <= limit
 
-        return SpaceContext(plan.epochs, seed, fits(1), fits(2))
+        return SpaceContext(plan.epochs, seed, fits(1), fits(2), len(machine.dataset.train))
 
     points = with_epochs_up_to(longest_epoch(machine, plan, POINT_SHARE * TRIALS_IN_BUDGET))
     return replace(with_epochs_up_to(longest_epoch(machine, plan)), queued=points)
@@ -144,7 +144,14 @@ def _context_by_time(
             and (limit is None or passes * machine.epoch_seconds(model) <= limit)
         )
 
-    return SpaceContext(plan.epochs, seed, fits(1), fits(2), epoch_images=allotment.epoch_images)
+    return SpaceContext(
+        plan.epochs,
+        seed,
+        affordable=fits(1),
+        affordable_twice=fits(2),
+        train_images=allotment.train_images,
+        epoch_images=allotment.epoch_images,
+    )
 
 
 def expected_epochs(plan: SearchPlan, early_stopping: bool) -> float:
@@ -183,7 +190,7 @@ def estimate(
 
     `points` of them are known-good points, which run all their epochs.
     """
-    study = optuna.create_study(sampler=PriorSampler(space.belief, seed=0))
+    study = optuna.create_study(sampler=PriorSampler(space.believed(context), seed=0))
     seconds = mean(
         machine.trial_epoch_seconds(context.allotted(space.suggest(study.ask(), context)))
         for _ in range(SAMPLES)

@@ -73,7 +73,7 @@ class SearchSession:
         check_space: Callable[[], None],
     ) -> None:
         self.store, self.launch_id = store, launch_id
-        self.study = optuna_study(store, launch_sampler(store, launch_id))
+        self.study = optuna_study(store, launch_sampler(store, launch_id, context))
         self.space, self.context, self.scheduler, self.trials = space, context, scheduler, trials
         self._limits, self._observer, self._check_space = limits, observer, check_space
         self._outage = Outage(

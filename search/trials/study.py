@@ -108,17 +108,18 @@ def start_launch(
     return store.launches.start(start)
 
 
-def launch_sampler(store: StudyStore, launch_id: int) -> BaseSampler:
+def launch_sampler(store: StudyStore, launch_id: int, context: SpaceContext) -> BaseSampler:
     """The sampler that a launch was told to use, with a seed that no other of the study has.
 
-    It is told what is believed of the space, as far as the launch trusts that.
+    It is told what is believed of the space in trainings as long as `context` has them, as far as
+    the launch trusts that.
     Seeded alike, drivers side by side would draw equal parameters, and one that is started again
     would draw those of the start over again.
     """
     launches = store.launches.all()
     place = [launch.id for launch in launches].index(launch_id)
     settings = SearchSettings.model_validate(launches[place].settings)
-    belief = get_space(settings.space).belief.trusted(settings.trust)
+    belief = get_space(settings.space).believed(context).trusted(settings.trust)
     return make_sampler(settings.sampler, settings.seed + 1_000_003 * place, prior=belief)
 
 

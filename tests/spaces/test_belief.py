@@ -21,6 +21,7 @@ KINDS: dict[str, tuple[BaseDistribution, Axis]] = {
     "log": (FloatDistribution(1e-4, 1.0, log=True), Axis(1e-3, 0.6)),
     "at a bound": (IntDistribution(0, 10), Axis(0, 0.9)),
     "names": (CategoricalDistribution(["a", "b", "c"]), Axis("b", 0.9)),
+    "unlikely": (CategoricalDistribution(["a", "b", "c", "d"]), Axis("b", 0.5, ("c",))),
     "sizes": (CategoricalDistribution([64, 128, 256, 512]), Axis(128, 0.5)),
 }
 every_kind = pytest.mark.parametrize(("distribution", "axis"), KINDS.values(), ids=KINDS)
@@ -53,6 +54,11 @@ def test_the_default_has_its_trust_and_sizes_lie_near_it() -> None:
     assert np.mean(np.abs(linear - 0.25) < 0.2) == pytest.approx(0.8 * 0.954 + 0.2 * 0.4, abs=0.01)
 
 
+def test_unlikely_choices_come_a_fifth_as_often() -> None:
+    shares = [np.mean(drawn(*KINDS["unlikely"]) == place) for place in range(4)]
+    assert shares == pytest.approx([5 / 22, 0.5, 1 / 22, 5 / 22], abs=0.001)
+
+
 @pytest.mark.parametrize(
     ("trust", "share"), [("weak", 4 / 7), ("normal", 0.8), ("strong", 12 / 13)]
 )
@@ -83,6 +89,7 @@ def test_every_axis_is_a_parameter_with_a_default_that_it_can_have(name: str) ->
             parameter
         )
         assert 0 < axis.trust < 1
+        assert axis.default not in axis.unlikely
 
 
 def test_of_every_space_something_is_believed_and_all_believes_all_of_it() -> None:

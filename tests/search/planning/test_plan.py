@@ -163,7 +163,9 @@ def test_what_an_epoch_takes_decides_what_is_affordable(machine: Machine) -> Non
     limit = machine.epoch_seconds(small)
     fits = affordable_context(machine, plan_of(max_epoch_seconds=limit)).affordable
     assert (fits(small), fits(large)) == (True, False)
-    assert affordable_context(machine, plan_of(max_epoch_seconds=0.0)).affordable(large)
+    unlimited = affordable_context(machine, plan_of(max_epoch_seconds=0.0))
+    assert unlimited.affordable(large)
+    assert unlimited.train_images == len(machine.dataset.train)
 
 
 def test_three_trials_fit_into_a_time_budget_but_the_smallest_always_runs(machine: Machine) -> None:

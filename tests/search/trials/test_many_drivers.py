@@ -98,7 +98,7 @@ def test_the_rungs_of_both_are_the_same(database: Database) -> None:
 
 def test_no_two_launches_have_equal_seeds(database: Database) -> None:
     sessions = [open_session(database, 9, sampler="random") for _ in range(3)]
-    drawn = {launch_sampler(s.store, s.launch_id)._rng.rng.random() for s in sessions}
+    drawn = {launch_sampler(s.store, s.launch_id, s.context)._rng.rng.random() for s in sessions}
     assert len(drawn) == 3
     for session in sessions:
         session.close("done")
