@@ -139,14 +139,32 @@ def calibrate(
 
     A probe for which memory does not suffice is left out, but not the last that is left.
     """
-    found: list[tuple[TrialConfig, ProbeResult]] = []
+    return fit_cost(probes, time_probes(probes, dataset, device=device, precision=precision))
+
+
+def time_probes(
+    probes: Sequence[TrialConfig], dataset: Dataset, *, device: str, precision: Precision
+) -> list[ProbeResult | None]:
+    """Train a few steps of each of `probes`; None for those that memory did not suffice for.
+
+    Raises what the first of them raises, as then nothing can be trained here.
+    """
+    found: list[ProbeResult | None] = []
     for probe in probes:
         try:
-            found.append((probe, measure_probe(probe, dataset, device=device, precision=precision)))
+            found.append(measure_probe(probe, dataset, device=device, precision=precision))
         except Exception as error:
             if not (found and is_out_of_memory(error)):
                 raise
+            found.append(None)
     give_back_memory(device)  # this process lives on, beside those that train
+    return found
+
+
+def fit_cost(probes: Sequence[TrialConfig], results: Sequence[ProbeResult | None]) -> CostModel:
+    """The cost model that fits what `time_probes` found for `probes`."""
+    pairs = zip(probes, results, strict=True)
+    found = [(probe, result) for probe, result in pairs if result is not None]
     costs = [model_cost(probe.model) for probe, _ in found]
     times = fit_times([(c.macs, c.passes) for c in costs], [m.image_seconds for _, m in found])
     peaks = [(model_cost(p.model), p.batch_size, m.peak_memory_bytes) for p, m in found]
@@ -186,13 +204,18 @@ def fit_times(counts: Sequence[tuple[int, int]], seconds: Sequence[float]) -> Co
     return CostModel(*(float(coefficient) for coefficient in best))
 
 
+def probe_images(probe: TrialConfig, dataset: Dataset, device: str) -> int:
+    """How many images of `dataset` a probe is timed on."""
+    steps = PROBE_STEPS if device == "cpu" else GPU_PROBE_STEPS
+    return min(steps * probe.batch_size, len(dataset.train))
+
+
 def measure_probe(
     probe: TrialConfig, dataset: Dataset, *, device: str, precision: Precision
 ) -> ProbeResult:
     """Time and memory of the fastest of a few short epochs of a few steps of `probe`."""
     on_cpu = device == "cpu"
-    steps = (PROBE_STEPS if on_cpu else GPU_PROBE_STEPS) * probe.batch_size
-    images = dataset.train.subset(torch.arange(min(steps, len(dataset.train))))
+    images = dataset.train.subset(torch.arange(probe_images(probe, dataset, device)))
     part = replace(dataset, train=images, validation=images.subset(torch.arange(0)))
     # The network alone, one pass a step, with a learning rate that lets no probe diverge.
     config = TrialConfig(

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 from fmnist_models.compute.precision import (
     card_memory_bytes,
-    choose_precision,
     default_device,
     device_name,
     gpu_count,
@@ -63,8 +62,9 @@ class LocalSite:
 
     def measure(self, space: Space, setup: TrialSetup, dataset: Dataset) -> Findings:
         """As in `Site`."""
-        machine = measure_machine(space, setup, dataset, choose_precision(self.device))
-        return Findings(machine, device_name(self.device), tuple(self.nodes))
+        machine = measure_machine(space, setup, dataset)
+        remarks = (machine.note,) if machine.note else ()
+        return Findings(machine, device_name(self.device), tuple(self.nodes), remarks)
 
     @contextmanager
     def workers(self, dataset: Dataset) -> Iterator[Any]:
