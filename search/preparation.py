@@ -58,6 +58,8 @@ class Preparation:
 def prepare(launch: Launch, finished_before: int) -> Preparation:
     """Measure and plan, record the launch, queue the known-good points, and say what is to come.
 
+    From the plan on Ray starts meanwhile.
+
     `finished_before` counts the study's finished trials.
     """
     settings, setup, budget = launch.settings, launch.setup, launch.stop.budget
@@ -65,6 +67,7 @@ def prepare(launch: Launch, finished_before: int) -> Preparation:
     needs = TrialNeeds(found.machine.cost, setup.device)
     shares = needed_shares(launch.space, needs, found.nodes)
     plan = make_plan(settings, setup, nodes=found.nodes, shares=shares, budget=budget)
+    launch.site.begin(plan)
     about = environment(
         plan=plan,
         nodes=found.nodes,

@@ -24,7 +24,7 @@ from fmnist_models.training.cost import CostModel
 from search.backend.ray_actor import TrialWorker
 from search.errors import SurroundingsError
 from search.planning.cost_estimate import Findings, Machine, choose_probes, measure_machine
-from search.planning.plan import Node, TrialSetup
+from search.planning.plan import Node, SearchPlan, TrialSetup
 from spaces import Space, get_space
 
 SURVEY_SECONDS = 180.0
@@ -87,6 +87,9 @@ class ClusterSite:
             ),
             remarks=tuple(remarks),
         )
+
+    def begin(self, plan: SearchPlan) -> None:
+        """Nothing to do: the cluster's Ray runs."""
 
     @contextmanager
     def workers(self, dataset: Dataset) -> Iterator[Any]:
