@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
+from torch.overrides import TorchFunctionMode
 
 from fmnist_models.compute.memory import allocated_bytes, give_back_memory, is_out_of_memory
 from fmnist_models.compute.precision import Precision
@@ -35,7 +38,7 @@ PROBE_BYTES_PER_PARAMETER = 12
 PASSES: dict[type[nn.Module], int] = {nn.SiLU: 2, nn.GELU: 2, nn.Mish: 7, PartialConv2d: 3}
 PADDED_PASSES = 3
 """Passes over memory, where a ReLU takes one; measured: benchmarks/LOG.md."""
-SAME_SHAPE = (nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.GELU, nn.Mish)
+SAME_SHAPE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.GELU, nn.Mish)
 """Modules whose output has their input's shape: passed by while counting, which halves its time."""
 VALIDATION_SHARE = 1 / 3
 """Seconds of a validation image over those of a training image: forward only."""
@@ -58,13 +61,29 @@ class ModelCost:
 @lru_cache(maxsize=4096)
 def model_cost(config: ModelConfig, classes: int = 10) -> ModelCost:
     """Count without computing: the network is built and run on torch's meta device."""
-    with torch.device("meta"):
+    with torch.device("meta"), _ShapesAlone():
         model = build_model(config, classes)
         model.eval()
         counter = _Counter(model)
         model(torch.empty(1, 1, 28, 28))
     parameters = sum(p.numel() for p in model.parameters())
     return ModelCost(counter.macs, counter.activations, counter.passes, parameters)
+
+
+class _ShapesAlone(TorchFunctionMode):
+    """Leaves out what the meta device only does by torch._dynamo, whose import takes 1.4 s.
+
+    Which is drawing initial weights, of which there are none there, and multiplying matrices.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        if func is linear:
+            return args[0].new_empty((*args[0].shape[:-1], len(args[1])))
+        return func(*args, **(kwargs or {}))
 
 
 class _Counter:

@@ -141,21 +141,22 @@ def _initialized(
 def _stderr_closed() -> Iterator[None]:
     """Nothing that libraries write to file 2 in the block is seen; `sys.stderr` still goes there.
 
-    What Ray's core has to say while it starts comes as an exception too; other threads go on.
+    What Ray's core has to say while it starts comes as an exception too. Other threads go on
+    talking meanwhile, and who keeps the stream that they find may do so after the block.
     """
-    usual = sys.stderr
+    usual = other = sys.stderr
     usual.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         if _is_file_2(usual):
-            sys.stderr = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace")
+            other = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace")
+            sys.stderr = other
         os.dup2(nowhere, 2)
         yield
     finally:
         os.dup2(kept, 2)
-        if sys.stderr is not usual:
-            sys.stderr.close()
+        if sys.stderr is other:
             sys.stderr = usual
         os.close(nowhere)
         os.close(kept)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from contextlib import ExitStack
 
@@ -10,6 +12,7 @@ import pytest
 from search.backend.ray_begun import ray_begun
 from search.backend.sites import LocalSite
 from search.errors import SurroundingsError
+from tests.conftest import ROOT
 from tests.search.ray_loop import NODE
 
 IMPOSSIBLE = NODE.model_copy(update={"cpus": -1.0})
@@ -32,3 +35,21 @@ def test_a_launch_that_fails_before_it_waits_says_what_failed_first() -> None:
 def test_a_site_that_was_not_begun_ends_quietly() -> None:
     with ExitStack() as begun:
         assert LocalSite("cpu", begun).device == "cpu"
+
+
+SPEAKING = """
+import os, sys
+from search.backend.ray_session import _stderr_closed
+with _stderr_closed():
+    print("said meanwhile", file=sys.stderr)
+    os.write(2, b"noise of a library")
+    kept = sys.stderr
+print("said after", file=sys.stderr)
+print("said late", file=kept)
+"""
+
+
+def test_only_libraries_are_silenced_while_ray_starts() -> None:
+    command = [sys.executable, "-c", SPEAKING]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["said meanwhile", "said after", "said late"]
