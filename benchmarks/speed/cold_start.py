@@ -1,13 +1,15 @@
 r"""From typing `run_search.py --space quick --trials 12` to the first training step, in seconds.
 
     python -m benchmarks.speed.cold_start --out results/cold_start.json [--root CHECKOUT]
+        [--train-samples N]
 
 A search on real Fashion-MNIST in a folder of its own is started twice: first with nothing kept of
 what is measured of the machine, then with what the first one kept. The first step is where the
 first epoch to be told of begins: when its line came, less the seconds that it took. Then the search
 is stopped. `cpu_seconds` is what all its processes had computed until then: on two cores the start
 takes at least half of that. Figures are of a quiet machine only if `load_before` (of the last
-minute) is near 0. `--root`: another checkout, to compare with.
+minute) is near 0. `--root`: another checkout, to compare with. `--train-samples`: as for a search,
+so that its first epoch ends sooner.
 """
 
 from __future__ import annotations
@@ -36,12 +38,12 @@ TOLD = "epoch 1/"
 MOST_SECONDS, SAMPLED_EVERY = 170.0, 0.5
 
 
-def first_step(root: Path, folder: Path) -> dict[str, Any]:
+def first_step(command: list[str], folder: Path) -> dict[str, Any]:
     """Start a search in `folder` and stop it after an epoch: seconds to its first step."""
     folder.mkdir()
     load, start = os.getloadavg()[0], time.time()
     search = subprocess.Popen(
-        [sys.executable, str(root / COMMAND[0]), *COMMAND[1:]],
+        command,
         cwd=folder,
         env={**os.environ, "FMNIST_SEARCH_MEASURED": str(folder.parent / "measured")},
         stdout=subprocess.DEVNULL,
@@ -52,12 +54,14 @@ def first_step(root: Path, folder: Path) -> dict[str, Any]:
     said: list[str] = []
     computed: list[tuple[float, float]] = []
     Thread(target=watch, args=(search, start, computed), daemon=True).start()
-    while TOLD not in (line := search.stderr.readline()):
-        assert line, "".join(said)
-        said.append(line)
-    told = time.time() - start
-    search.send_signal(signal.SIGTERM)
-    search.communicate(timeout=MOST_SECONDS)
+    try:
+        while TOLD not in (line := search.stderr.readline()):
+            assert line, "".join(said)
+            said.append(line)
+        told = time.time() - start
+    finally:
+        search.send_signal(signal.SIGTERM)
+        search.communicate(timeout=MOST_SECONDS)
     epoch = epoch_seconds(folder / "fmnist_search.db")
     began = told - epoch
     return {
@@ -98,11 +102,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--root", type=Path, default=ROOT, help="the checkout to start; this one")
+    parser.add_argument("--train-samples", type=int)
     options = parser.parse_args()
+    part = ["--train-samples", str(options.train_samples)] if options.train_samples else []
+    command = [sys.executable, str(options.root / COMMAND[0]), *COMMAND[1:], *part]
     with tempfile.TemporaryDirectory() as name:
-        starts = [first_step(options.root, Path(name) / run) for run in ("first", "second")]
+        starts = [first_step(command, Path(name) / run) for run in ("first", "second")]
     result = {
-        "command": " ".join(["python", *COMMAND]),
+        "command": " ".join(["python", *COMMAND, *part]),
         "nothing_kept": starts[0],
         "kept": starts[1],
         "machine": machine(),
