@@ -115,8 +115,8 @@ def _run_session(launch: Launch, prepared: Preparation) -> SearchSession:
     with launch.stop.deferred():  # also while the session closes, which must not stop half-way
         try:
             with (
-                launch.display.shown(session, prepared.clock),
                 launch.site.workers(launch.dataset) as worker,
+                launch.display.shown(session, prepared.clock),
                 launch.stop.installed(),  # again, as Ray puts a handler of its own on SIGTERM
             ):
                 _run_trials(launch, prepared, session, worker)

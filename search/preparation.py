@@ -60,6 +60,8 @@ class Preparation:
 def prepare(launch: Launch, finished_before: int) -> Preparation:
     """Measure and plan, record the launch, queue the known-good points, and say what is to come.
 
+    From the plan on Ray starts meanwhile.
+
     `finished_before` counts the study's finished trials.
     """
     settings, setup, budget = launch.settings, launch.setup, launch.stop.budget
@@ -68,6 +70,7 @@ def prepare(launch: Launch, finished_before: int) -> Preparation:
     shares = needed_shares(launch.space, needs, found.nodes)
     plan = make_plan(settings, setup, nodes=found.nodes, shares=shares, budget=budget)
     own = measured_allotment(plan, found.machine.cost, launch.dataset)
+    launch.site.begin(plan)
     about = environment(
         plan=plan,
         nodes=found.nodes,

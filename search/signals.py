@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -16,7 +17,13 @@ KINDS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Undo what the block does to the handlers of both signals; Ray, for one, takes SIGTERM."""
+    """Undo what the block does to the handlers of both signals; Ray, for one, takes SIGTERM.
+
+    Only the main thread can set any.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {kind: signal.getsignal(kind) for kind in KINDS}
     try:
         yield

@@ -1,7 +1,10 @@
 """What all tests share: the rooms are importable, and a small data set of real images."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +16,20 @@ if str(ROOT) not in sys.path:
 
 os.environ.setdefault("RAY_worker_niceness", "0")
 """Else Ray's workers are nice by 15, and starve beside the tests of the other process."""
+MEASURED = "FMNIST_SEARCH_MEASURED"
+
+
+def _share_what_is_measured() -> None:
+    """One new folder for all that this run measures of the machine, its processes included.
+
+    The first search fills it; the user's own is not touched. pytest-xdist's processes find it set.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        os.environ[MEASURED] = tempfile.mkdtemp(prefix="measured-")
+        atexit.register(shutil.rmtree, os.environ[MEASURED], ignore_errors=True)
+
+
+_share_what_is_measured()
 Refused = Callable[..., str]
 LONGEST_FIRST = (
     "search/backend/test_real_ray.py",

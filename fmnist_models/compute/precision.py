@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 Precision = Literal["bf16", "fp32"]
 TURNS, CLEAR_LEAD = 8, 3.0
 """Most turns of the race, and how many times faster one must be after two to end it."""
+SAMPLE_IMAGES = 32
 
 
 def default_device() -> str:
@@ -70,6 +72,19 @@ def _step_seconds(net: nn.Module, images: Tensor, precision: Precision) -> float
         loss = net(images).sum()
     loss.backward()
     return time.perf_counter() - start
+
+
+def sample_step(device: str) -> Callable[[], None]:
+    """A forward and a backward pass of fixed work in fp32 on `device`, waited for."""
+    net, images = _sample_work()
+    net, images = net.to(device), images[:SAMPLE_IMAGES].to(device)
+
+    def step() -> None:
+        net(images).sum().backward()
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    return step
 
 
 def device_name(device: str) -> str:

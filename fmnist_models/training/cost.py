@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
+from torch.overrides import TorchFunctionMode
 
 from fmnist_models.compute.memory import allocated_bytes, give_back_memory, is_out_of_memory
 from fmnist_models.compute.precision import Precision
@@ -35,7 +38,7 @@ PROBE_BYTES_PER_PARAMETER = 12
 PASSES: dict[type[nn.Module], int] = {nn.SiLU: 2, nn.GELU: 2, nn.Mish: 7, PartialConv2d: 3}
 PADDED_PASSES = 3
 """Passes over memory, where a ReLU takes one; measured: benchmarks/LOG.md."""
-SAME_SHAPE = (nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.GELU, nn.Mish)
+SAME_SHAPE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.GELU, nn.Mish)
 """Modules whose output has their input's shape: passed by while counting, which halves its time."""
 VALIDATION_SHARE = 1 / 3
 """Seconds of a validation image over those of a training image: forward only."""
@@ -58,13 +61,29 @@ class ModelCost:
 @lru_cache(maxsize=4096)
 def model_cost(config: ModelConfig, classes: int = 10) -> ModelCost:
     """Count without computing: the network is built and run on torch's meta device."""
-    with torch.device("meta"):
+    with torch.device("meta"), _ShapesAlone():
         model = build_model(config, classes)
         model.eval()
         counter = _Counter(model)
         model(torch.empty(1, 1, 28, 28))
     parameters = sum(p.numel() for p in model.parameters())
     return ModelCost(counter.macs, counter.activations, counter.passes, parameters)
+
+
+class _ShapesAlone(TorchFunctionMode):
+    """Leaves out what the meta device only does by torch._dynamo, whose import takes 1.4 s.
+
+    Which is drawing initial weights, of which there are none there, and multiplying matrices.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        if func is linear:
+            return args[0].new_empty((*args[0].shape[:-1], len(args[1])))
+        return func(*args, **(kwargs or {}))
 
 
 class _Counter:
@@ -139,14 +158,32 @@ def calibrate(
 
     A probe for which memory does not suffice is left out, but not the last that is left.
     """
-    found: list[tuple[TrialConfig, ProbeResult]] = []
+    return fit_cost(probes, time_probes(probes, dataset, device=device, precision=precision))
+
+
+def time_probes(
+    probes: Sequence[TrialConfig], dataset: Dataset, *, device: str, precision: Precision
+) -> list[ProbeResult | None]:
+    """Train a few steps of each of `probes`; None for those that memory did not suffice for.
+
+    Raises what the first of them raises, as then nothing can be trained here.
+    """
+    found: list[ProbeResult | None] = []
     for probe in probes:
         try:
-            found.append((probe, measure_probe(probe, dataset, device=device, precision=precision)))
+            found.append(measure_probe(probe, dataset, device=device, precision=precision))
         except Exception as error:
             if not (found and is_out_of_memory(error)):
                 raise
+            found.append(None)
     give_back_memory(device)  # this process lives on, beside those that train
+    return found
+
+
+def fit_cost(probes: Sequence[TrialConfig], results: Sequence[ProbeResult | None]) -> CostModel:
+    """The cost model that fits what `time_probes` found for `probes`."""
+    pairs = zip(probes, results, strict=True)
+    found = [(probe, result) for probe, result in pairs if result is not None]
     costs = [model_cost(probe.model) for probe, _ in found]
     times = fit_times([(c.macs, c.passes) for c in costs], [m.image_seconds for _, m in found])
     peaks = [(model_cost(p.model), p.batch_size, m.peak_memory_bytes) for p, m in found]
@@ -186,13 +223,18 @@ def fit_times(counts: Sequence[tuple[int, int]], seconds: Sequence[float]) -> Co
     return CostModel(*(float(coefficient) for coefficient in best))
 
 
+def probe_images(probe: TrialConfig, dataset: Dataset, device: str) -> int:
+    """How many images of `dataset` a probe is timed on."""
+    steps = PROBE_STEPS if device == "cpu" else GPU_PROBE_STEPS
+    return min(steps * probe.batch_size, len(dataset.train))
+
+
 def measure_probe(
     probe: TrialConfig, dataset: Dataset, *, device: str, precision: Precision
 ) -> ProbeResult:
     """Time and memory of the fastest of a few short epochs of a few steps of `probe`."""
     on_cpu = device == "cpu"
-    steps = (PROBE_STEPS if on_cpu else GPU_PROBE_STEPS) * probe.batch_size
-    images = dataset.train.subset(torch.arange(min(steps, len(dataset.train))))
+    images = dataset.train.subset(torch.arange(probe_images(probe, dataset, device)))
     part = replace(dataset, train=images, validation=images.subset(torch.arange(0)))
     # The network alone, one pass a step, with a learning rate that lets no probe diverge.
     config = TrialConfig(

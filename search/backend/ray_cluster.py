@@ -17,7 +17,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from fmnist_models.compute.precision import (
     Precision,
     card_memory_bytes,
-    choose_precision,
     device_name,
 )
 from fmnist_models.data.dataset import Dataset
@@ -25,7 +24,7 @@ from fmnist_models.training.cost import CostModel
 from search.backend.ray_actor import TrialWorker
 from search.errors import SurroundingsError
 from search.planning.cost_estimate import Findings, Machine, choose_probes, measure_machine
-from search.planning.plan import Node, TrialSetup
+from search.planning.plan import Node, SearchPlan, TrialSetup
 from spaces import Space, get_space
 
 SURVEY_SECONDS = 180.0
@@ -35,10 +34,14 @@ there, but nothing is known of it."""
 
 @dataclass(frozen=True)
 class NodeMeasurement:
-    """What one node found out about itself; `card_memory_bytes` of one of its GPUs, else 0."""
+    """What one node found out about itself; `card_memory_bytes` of one of its GPUs, else 0.
+
+    `note` says where on the node that was kept, if it was.
+    """
 
     precision: Precision
     cost: CostModel
+    note: str
     device_name: str
     card_memory_bytes: int
 
@@ -64,6 +67,9 @@ class ClusterSite:
             raise SurroundingsError(f"no node of the cluster can train: {'; '.join(failures)}")
         formats = {measured.precision for measured in found}
         remarks = [f"not measured: {failure}" for failure in failures]
+        notes = [measured.note for measured in found if measured.note]
+        if notes:
+            remarks.append(f"{len(notes)} of {len(found)} nodes: {notes[0]}")
         if len(formats) > 1:
             remarks.append("bf16 is not the faster one on every node, so all trials train in fp32")
         largest = choose_probes(space)[-1].model  # of the networks that were timed
@@ -81,6 +87,9 @@ class ClusterSite:
             ),
             remarks=tuple(remarks),
         )
+
+    def begin(self, plan: SearchPlan) -> None:
+        """Nothing to do: the cluster's Ray runs."""
 
     @contextmanager
     def workers(self, dataset: Dataset) -> Iterator[Any]:
@@ -138,10 +147,11 @@ def _answers(asked: Mapping[Any, str]) -> tuple[list[NodeMeasurement], list[str]
 
 def _measure(space: str, setup: TrialSetup, dataset: Dataset) -> NodeMeasurement:
     """Runs on a node, in the place of a trial."""
-    precision = choose_precision(setup.device)
+    machine = measure_machine(get_space(space), setup, dataset)
     return NodeMeasurement(
-        precision=precision,
-        cost=measure_machine(get_space(space), setup, dataset, precision).cost,
+        precision=machine.precision,
+        cost=machine.cost,
+        note=machine.note,
         device_name=device_name(setup.device),
         card_memory_bytes=card_memory_bytes(setup.device),
     )

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import psutil
 
@@ -32,6 +32,8 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     # Ray's monitor ends the whole run when one trial takes too much memory.
     "RAY_memory_monitor_refresh_ms": "0",
+    # Another version of Ray may not know this: then workers import as late as their first trial.
+    "RAY_preload_python_modules": "search.backend.ray_preload",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -137,20 +139,34 @@ def _initialized(
 
 @contextmanager
 def _stderr_closed() -> Iterator[None]:
-    """Nothing written to stderr in the block is seen, by whatever library in whatever language.
+    """Nothing that libraries write to file 2 in the block is seen; `sys.stderr` still goes there.
 
-    What Ray's core has to say while it starts comes as an exception too.
+    What Ray's core has to say while it starts comes as an exception too. Other threads go on
+    talking meanwhile, and who keeps the stream that they find may do so after the block.
     """
-    sys.stderr.flush()
+    usual = other = sys.stderr
+    usual.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
+        if _is_file_2(usual):
+            other = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace")
+            sys.stderr = other
         os.dup2(nowhere, 2)
         yield
     finally:
         os.dup2(kept, 2)
+        if sys.stderr is other:
+            sys.stderr = usual
         os.close(nowhere)
         os.close(kept)
+
+
+def _is_file_2(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() == 2
+    except (OSError, ValueError):  # it is kept in memory
+        return False
 
 
 @contextmanager

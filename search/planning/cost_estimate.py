@@ -13,8 +13,9 @@ from fmnist_models.compute.precision import Precision, set_threads
 from fmnist_models.config.base import ModelConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset
-from fmnist_models.training.cost import CostModel, calibrate, model_cost
+from fmnist_models.training.cost import CostModel, fit_cost, model_cost
 from search.errors import UsageError
+from search.planning.measured import measured_here
 from search.planning.plan import Node, SearchPlan, TrialSetup
 from search.planning.trial_time import Allotment
 from search.samplers.prior_sampler import PriorSampler
@@ -40,13 +41,15 @@ SAMPLES = 24
 class Machine:
     """This machine as measured: the data set it holds, its number format and what epochs cost.
 
-    `least_epoch_seconds` is what an epoch of the space's smallest network takes.
+    `least_epoch_seconds` is what an epoch of the space's smallest network takes. `note` tells the
+    user where the figures were kept, if they were (measured.py).
     """
 
     dataset: Dataset
     precision: Precision
     cost: CostModel
     least_epoch_seconds: float = 0.0
+    note: str = ""
 
     def epoch_seconds(self, model: ModelConfig, images: int = 0) -> float:
         """Predicted seconds of one epoch of `model` over `images`, or all, with validation."""
@@ -59,17 +62,16 @@ class Machine:
         return passes * self.epoch_seconds(config.model, config.epoch_images)
 
 
-def measure_machine(
-    space: Space, setup: TrialSetup, dataset: Dataset, precision: Precision
-) -> Machine:
-    """Time a few of the space's smaller networks on `dataset`; some seconds.
+def measure_machine(space: Space, setup: TrialSetup, dataset: Dataset) -> Machine:
+    """Time a few of the space's smaller networks on `dataset`, once a machine; some seconds.
 
     Raises UsageError when an epoch of even the smallest would take longer than `setup` allows.
     """
     set_threads(max(1, int(setup.cpus_per_trial)))
     probes = choose_probes(space, PROBE_RANGE if setup.device == "cpu" else GPU_PROBE_RANGE)
-    cost = calibrate(probes, dataset, device=setup.device, precision=precision)
-    machine = Machine(dataset, precision, cost)
+    measured = measured_here(probes, dataset, setup.device)
+    cost = fit_cost(probes, measured.results)
+    machine = Machine(dataset, measured.precision, cost, note=measured.note)
     least, limit = machine.epoch_seconds(probes[0].model), setup.max_epoch_seconds
     if limit is not None and least > limit:
         raise UsageError(

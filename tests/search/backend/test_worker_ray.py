@@ -122,6 +122,16 @@ def test_ray_keeps_to_this_machine(ray: Any) -> None:
     assert all(is_loopback(ip) for ip in found)
 
 
+def test_a_worker_has_imported_all_before_it_is_given_anything(ray: Any) -> None:
+    def missing() -> list[str]:
+        import sys
+
+        needed = ("search.backend.ray_actor", "torch._dynamo", "fmnist_models.compute.kernels")
+        return [name for name in needed if name not in sys.modules]
+
+    assert ray.get(ray.remote(num_cpus=1)(missing).remote()) == []
+
+
 def test_a_killed_worker_loses_its_epoch_and_another_goes_on_the_curve(
     ray: Any, process: Process
 ) -> None:

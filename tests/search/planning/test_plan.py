@@ -226,7 +226,7 @@ def test_more_at_once_than_fit_are_refused() -> None:
 def test_a_limit_under_the_smallest_network_is_refused(machine: Machine) -> None:
     plan, quick = plan_of(max_epoch_seconds=0.001), get_space("quick")
     with pytest.raises(UsageError, match=r"--max-epoch-time 0.001s: .* smallest network of quick"):
-        measure_machine(quick, plan, machine.dataset, "fp32")
+        measure_machine(quick, plan, machine.dataset)
 
 
 def test_quick_is_bounded_in_width_and_depth() -> None:
