@@ -17,7 +17,6 @@ Refused = Callable[..., str]
 LONGEST_FIRST = (
     "search/backend/test_real_ray.py",
     "search/backend/test_cluster.py",
-    "search/backend/test_ray_faults.py",
     "search/backend/test_worker_ray.py",
     "search/backend/test_security.py",
     "spaces/test_spaces.py",
@@ -65,6 +64,20 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.small_data import write_small_data
 
     return write_small_data(tmp_path_factory.mktemp("small-data"))
+
+
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a SQLite file with all our and Optuna's tables, which take a quarter second to make.
+
+    To be copied for whoever tests neither how a database is made nor that it is made.
+    """
+    from storage import open_database
+
+    path = tmp_path_factory.mktemp("empty-sqlite") / "search.db"
+    with open_database(f"sqlite:///{path}") as database:
+        database.optuna_storage.get_all_studies()
+    return path
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_a_name_keeps_its_kind_scale_and_choices_whatever_is_affordable(
     name: str, limited: SpaceContext
 ) -> None:
     first: Distributions = {}
-    for trial in [*unlimited(name)[:200], *ask(name, limited, 12)]:
+    for trial in [*unlimited(name)[:200], *ask(name, limited, 6)]:
         for parameter, distribution in trial.items():
             before = first.setdefault(parameter, distribution)
             check_distribution_compatibility(before, distribution)
