@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from search.workers.messages import EpochDone, Failed, Failure
-from tests.search.loop import metrics
+from tests.search.made_up_curves import metrics
 
 
 def raises() -> str:

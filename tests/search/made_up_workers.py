@@ -8,7 +8,7 @@ from typing import Any
 from ray.tune import Trainable
 
 from search.workers.messages import MESSAGE, EpochDone
-from tests.search.loop import curve, metrics
+from tests.search.made_up_curves import curve, metrics
 from tests.search.made_up_faults import next_fault
 
 

@@ -6,6 +6,7 @@ it takes half a minute.
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,20 @@ from tests.search.programs import (
 )
 
 
+@pytest.fixture(scope="session")
+def empty_at_last() -> Iterator[list[Path]]:
+    """Take folders in which nothing may run any more when all tests are through."""
+    folders: list[Path] = []
+    yield folders
+    for folder in folders:
+        assert_nothing_runs(folder, seconds=70)
+
+
 @pytest.mark.timeout(1800)
 def test_killed_then_finished(
     tmp_path: Path,
     small_data: Path,
+    empty_at_last: list[Path],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -38,14 +49,14 @@ def test_killed_then_finished(
     signal_twice(search, signal.SIGKILL)
     search.communicate()
     assert_nothing_runs(tmp_path, apart_from=AGENTS)
+    empty_at_last.append(tmp_path)
 
     out, err = finish(start(tmp_path, *part, "--concurrency", "2"), 0)
     assert "left running by a driver that died" in err
     assert "1,900 images to train, " in err
     assert "after epoch 2: all epochs done" in err
-    assert_nothing_runs(tmp_path, seconds=70)
     url = f"sqlite:///{tmp_path}/fmnist_search.db"
-    check_rest(tmp_path, url, 4, ended=False)
+    check_rest(tmp_path, url, 4, killed=True)
     check_conclusion(tmp_path, out)
 
     monkeypatch.chdir(tmp_path)
