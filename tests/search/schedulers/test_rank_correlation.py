@@ -117,11 +117,9 @@ def test_a_search_warns_once_and_its_summary_again_to_people_and_programs(
     listener = Listener()
     said = listener.said
     with open_database(url) as database:
-        run(
-            open_session(database, 60, sampler="random", observer=listener),
-            slow_starters=slow_starters,
-        )
-        summary = summarize(open_session(database, 60).store)
+        session = open_session(database, 60, sampler="random", observer=listener)
+        run(session, slow_starters=slow_starters)
+        summary = summarize(session.store)
     first, *others = summary.rung_correlations
     assert (first.rung, first.later, first.reached) == (1, 3, 60)
     assert first.is_low == slow_starters
