@@ -221,7 +221,7 @@ FAULTS: dict[str, Callable[[Path], Outcome]] = {
     "F22": in_tests(f"{TESTS}/test_drivers.py", "-k", "clock"),
     "F23": in_tests(f"{TESTS}/test_study.py"),
     "F24, F17": in_tests("tests/storage"),
-    "F25, F26": in_tests("tests/search/cli/test_options.py"),
+    "F25, F26": in_tests("tests/search/cli/test_options.py", "tests/search/cli/test_files.py"),
     "F27": in_tests(f"{TESTS}/test_drivers.py", "-k", "minute"),
     "F28": slow_teardown,
     "F29": in_tests(f"{TESTS}/test_export.py", "tests/models/final/test_train_killed.py"),

@@ -1,5 +1,6 @@
 """A new database for each test: SQLite, or both back ends in turn."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,9 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def database(url: str) -> Iterator[Database]:
+def database(url: str, tmp_path: Path, empty_sqlite: Path) -> Iterator[Database]:
     """Give a new, open database."""
+    shutil.copy(empty_sqlite, tmp_path / "search.db")
     with open_database(url) as opened:
         yield opened
 

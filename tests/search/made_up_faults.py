@@ -10,10 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from search.workers.messages import EpochDone, Failed, Failure
-from tests.search.loop import metrics
-
-FOLDER = "FMNIST_SEARCH_TEST_FAULTS"
-"""Environment variable: the folder in which trials take their faults, a file each."""
+from tests.search.made_up_curves import metrics
 
 
 def raises() -> str:
@@ -68,11 +65,11 @@ FAULTS: dict[str, tuple[Callable[[], str], str]] = {
 """What a trial does, and what the reason of its failure says."""
 
 
-def next_fault(number: int) -> Callable[[], str] | None:
-    """The first fault that no trial has taken yet, taken by trial `number`."""
+def next_fault(number: int, folder: Path) -> Callable[[], str] | None:
+    """The first fault that no trial has taken yet, taken by trial `number`: a file in `folder`."""
     for name, (fault, _) in FAULTS.items():
         try:
-            with (Path(os.environ[FOLDER]) / name).open("x") as file:
+            with (folder / name).open("x") as file:
                 file.write(str(number))
         except FileExistsError:
             continue

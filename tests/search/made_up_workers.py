@@ -2,12 +2,13 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Trainable
 
 from search.workers.messages import MESSAGE, EpochDone
-from tests.search.loop import curve, metrics
+from tests.search.made_up_curves import curve, metrics
 from tests.search.made_up_faults import next_fault
 
 
@@ -17,6 +18,7 @@ class MadeUp(Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self.number, self.epoch = config["number"], 0
         trial = json.loads(config["trial"])
+        self.faults = Path(json.loads(config["settings"])["data_dir"])
         self.seed, self.is_retry = trial["config"]["seed"], bool(trial["resume_from"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -38,7 +40,7 @@ class Faulty(MadeUp):
     def step(self) -> dict[str, str]:
         fault = None
         if self.number >= 2 and self.number % 2 == 0 and self.epoch == 0 and not self.is_retry:
-            fault = next_fault(self.number)
+            fault = next_fault(self.number, self.faults)
         return {MESSAGE: fault()} if fault else super().step()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,11 +13,14 @@ from pathlib import Path
 
 import psutil
 
+from storage import open_database
 from tests.conftest import ROOT
+from tests.search.checker import check_no_repeats, check_study
 
 MARK = "FMNIST_TEST_RUN"
 """Ray's processes inherit the environment of the search that started them."""
-OPTIONS = ["--space", "quick", "--epochs", "2", "--json"]
+STUDY = "quick"
+OPTIONS = ["--space", STUDY, "--epochs", "2", "--json"]
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """When Ray is killed these try for a minute to tell it so, without computing, and end."""
 
@@ -36,11 +40,28 @@ def start(
     )
 
 
-def wait_for(search: subprocess.Popen[str], words: str) -> None:
-    """Read what a search says on stderr until `words` come."""
+def wait_for(search: subprocess.Popen[str], words: str) -> str:
+    """Read what a search says on stderr until `words` come; all that was read."""
     assert search.stderr is not None
+    said = ""
     while words not in (line := search.stderr.readline()):
-        assert line, "it ended too early"
+        assert line, f"it ended too early: {said}"
+        said += line
+    return said + line
+
+
+def signal_twice(search: subprocess.Popen[str], kind: signal.Signals) -> None:
+    """Send a search the same signal twice at once, as whoever is impatient does."""
+    search.send_signal(kind)
+    search.send_signal(kind)
+
+
+def finish_signalled(search: subprocess.Popen[str], kind: signal.Signals) -> tuple[str, str]:
+    """Signal a search, which ends in order; what it said, as of `finish`."""
+    signal_twice(search, kind)
+    out, err = finish(search, 128 + kind, timeout=600)
+    assert err.splitlines()[-1] == f"run_search.py: {kind.name}: stopped, everything is saved"
+    return out, err
 
 
 def finish(search: subprocess.Popen[str], status: int, timeout: float = 1200) -> tuple[str, str]:
@@ -82,3 +103,23 @@ def is_loopback(ip: str) -> bool:
     """Also ::ffff:127.0.0.1, as a socket for both versions of IP shows that address."""
     address = ip_address(ip)
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def check_rest(folder: Path, url: str, trials: int | None = None, *, killed: bool = False) -> int:
+    """Check the study of searches in `folder`, at rest; how many of its trials are finished.
+
+    `killed`: one of its launches was, so that it never ended, and its agents may not have yet.
+    """
+    assert_nothing_runs(folder, apart_from=AGENTS if killed else ())
+    with open_database(url, create=False) as database:
+        found = check_study(database, STUDY, trials)
+        launches = database.open_study(STUDY).launches.all()
+    assert killed or all(launch.ended_at for launch in launches)
+    check_no_repeats(found)
+    return sum(t.state.name in ("COMPLETE", "PRUNED") for t in found)
+
+
+def outcomes(url: str) -> list[str | None]:
+    """How each launch of the study ended."""
+    with open_database(url) as database:
+        return [launch.outcome for launch in database.open_study(STUDY).launches.all()]

@@ -6,7 +6,6 @@ the seconds of CPU time that the driver had meanwhile.
 Which trial took which fault is noted in a folder `faults` beside the SQLite file.
 """
 
-import os
 import sys
 import time
 
@@ -22,9 +21,8 @@ from search.trials.supervisor import Supervisor
 from search.workers.checkpoints import CheckpointStore
 from search.workers.messages import WorkerSettings
 from spaces import get_space
-from storage import open_database
+from storage import Database, open_database
 from tests.search.loop import EPOCHS, STUDY, Listener, open_session
-from tests.search.made_up_faults import FOLDER
 
 TIMEOUT_SECONDS = 10.0
 """That an epoch may take."""
@@ -42,35 +40,41 @@ def plan_of(trials: int, node: Node = NODE, epochs: int = EPOCHS) -> SearchPlan:
     return make_plan(settings, setup, nodes=[node], shares=(), budget=Budget())
 
 
+def search_on_ray(
+    database: Database, trials: int, worker: str, *, epochs: int = EPOCHS, node: Node = NODE
+) -> None:
+    """Run a search to its end on the Ray of `node`, which runs already."""
+    from search.backend.ray_tune import kill_worker, run_trials
+    from tests.search.made_up_workers import KINDS
+
+    assert database.path is not None
+    faults = database.path.parent / "faults"
+    faults.mkdir()
+    session = open_session(database, trials, "quota", "curves", epochs)
+    supervisor = Supervisor(
+        session,
+        observer=Listener(),
+        stop=StopRequest(Budget()),
+        needs=TrialNeeds(),
+        checkpoints=CheckpointStore(database.path.parent / "checkpoints"),
+        epoch_timeout=lambda started: TIMEOUT_SECONDS,
+        kill=kill_worker,
+    )
+    settings = SETTINGS.model_copy(update={"data_dir": str(faults)})
+    began, cpu = time.monotonic(), time.process_time()
+    try:
+        run_trials(supervisor, plan_of(trials, node, epochs), settings, KINDS[worker])
+        print(time.monotonic() - began, time.process_time() - cpu)
+    finally:
+        session.close("done")
+
+
 def main(url: str, trials: int, worker: str, epochs: int = EPOCHS, concurrency: int = 2) -> None:
-    """Run a search to its end."""
+    """Run a search to its end on a Ray of its own."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     node = NODE.model_copy(update={"cpus": concurrency, "memory_bytes": concurrency * WORKER_BYTES})
-    with open_database(url) as database:
-        assert database.path is not None
-        faults = database.path.parent / "faults"
-        faults.mkdir()
-        os.environ[FOLDER] = str(faults)
-        session = open_session(database, trials, "quota", "curves", epochs)
-        try:
-            with ray_alone(node):  # before anything imports ray
-                from search.backend.ray_tune import kill_worker, run_trials
-                from tests.search.made_up_workers import KINDS
-
-                supervisor = Supervisor(
-                    session,
-                    observer=Listener(),
-                    stop=StopRequest(Budget()),
-                    needs=TrialNeeds(),
-                    checkpoints=CheckpointStore(database.path.parent / "checkpoints"),
-                    epoch_timeout=lambda started: TIMEOUT_SECONDS,
-                    kill=kill_worker,
-                )
-                began, cpu = time.monotonic(), time.process_time()
-                run_trials(supervisor, plan_of(trials, node, epochs), SETTINGS, KINDS[worker])
-                print(time.monotonic() - began, time.process_time() - cpu)
-        finally:
-            session.close("done")
+    with open_database(url) as database, ray_alone(node):
+        search_on_ray(database, trials, worker, epochs=epochs, node=node)
 
 
 if __name__ == "__main__":

@@ -65,15 +65,18 @@ def small(model: ModelConfig) -> bool:
 
 @every_space
 @pytest.mark.parametrize(
-    "limited",
-    [SpaceContext(epochs=3, seed=5, affordable=small), SpaceContext(1, 0, lambda model: False)],
+    ("limited", "count"),
+    [
+        (SpaceContext(epochs=3, seed=5, affordable=small), 4),  # to count costs takes time
+        (SpaceContext(1, 0, lambda model: False), 12),
+    ],
     ids=["small", "nothing"],
 )
 def test_a_name_keeps_its_kind_scale_and_choices_whatever_is_affordable(
-    name: str, limited: SpaceContext
+    name: str, limited: SpaceContext, count: int
 ) -> None:
     first: Distributions = {}
-    for trial in [*unlimited(name)[:200], *ask(name, limited, 12)]:
+    for trial in [*unlimited(name)[:200], *ask(name, limited, count)]:
         for parameter, distribution in trial.items():
             before = first.setdefault(parameter, distribution)
             check_distribution_compatibility(before, distribution)

@@ -150,8 +150,12 @@ def test_the_points_of_wrn_are_the_networks_they_are_named_for() -> None:
 def macs_of(model: ModelConfig) -> int:
     """Of the bare network: sampled dropout and activation would each be counted anew."""
     assert isinstance(model, WrnConfig)
-    bare = WrnConfig(depth=model.depth, width=model.width, stem=model.stem)
-    return model_cost(bare).macs
+    return macs_of_bare(WrnConfig(depth=model.depth, width=model.width, stem=model.stem))
+
+
+@functools.cache
+def macs_of_bare(model: WrnConfig) -> int:
+    return model_cost(model).macs
 
 
 @pytest.mark.parametrize("limit", [2e7, 1e8, 1e9])

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import multiprocessing
 import pickle
 import shutil
 import sqlite3
@@ -11,8 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
+import alembic.command  # noqa: F401 - beforehand, so that all who are forked are equally quick
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -24,17 +27,6 @@ from storage.schema import MIGRATIONS, ensure_schema
 from storage.tables import SCHEMA_VERSION, VERSION_TABLE, metadata
 
 ROOT = Path(__file__).parents[2]
-DRIVER = """
-import sys
-import alembic.command, optuna  # beforehand, so that all are equally quick
-from storage import open_database
-for url in sys.argv[2:]:
-    print("ready", flush=True)
-    sys.stdin.readline()
-    with open_database(url) as database:
-        database.remember_study(sys.argv[1], {})
-        database.optuna_storage.get_all_studies()
-"""
 NEXT_REVISION = """
 import sqlalchemy as sa
 from alembic import op
@@ -160,37 +152,29 @@ def test_newer_schema_is_refused_unchanged(url: str) -> None:
             open_database(url, create=create)
 
 
-def start_driver(name: str, urls: list[str]) -> subprocess.Popen[str]:
-    """Start a process that says when it is ready, then opens the next URL when told to."""
-    command = [sys.executable, "-c", DRIVER, name, *urls]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+FORK = multiprocessing.get_context("fork")
+"""Saves the imports of fresh processes, and so lets all be equally quick."""
 
 
-def give_the_word(driver: subprocess.Popen[str]) -> None:
-    assert driver.stdin is not None
-    driver.stdin.write("go\n")
-    driver.stdin.flush()
-
-
-def wait_until_ready(driver: subprocess.Popen[str]) -> None:
-    assert driver.stdout is not None
-    assert driver.stdout.readline() == "ready\n"
+def create(name: str, urls: list[str], start: Barrier) -> None:
+    """Open the databases one after another, each when all who share `start` are there."""
+    for url in urls:
+        start.wait()
+        with open_database(url) as database:
+            database.remember_study(name, {})
+            database.optuna_storage.get_all_studies()
 
 
 def race(urls: list[str]) -> None:
     """Let four processes create the same new databases, each at the same moment."""
     names = ["study0", "study1", "study2", "study3"]
-    drivers = [start_driver(name, urls) for name in names]
-    for _ in urls:
-        for driver in drivers:
-            wait_until_ready(driver)
-        for driver in drivers:
-            give_the_word(driver)
+    start = FORK.Barrier(len(names))
+    drivers = [FORK.Process(target=create, args=(name, urls, start)) for name in names]
     for driver in drivers:
-        driver.communicate()
-    assert [driver.returncode for driver in drivers] == [0] * len(drivers)
+        driver.start()
+    for driver in drivers:
+        driver.join()
+    assert [driver.exitcode for driver in drivers] == [0] * len(drivers)
     for url in urls:
         with open_database(url, create=False) as database:
             assert database.study_names() == names
@@ -208,11 +192,13 @@ def test_four_processes_create_in_one_postgresql_database(
 
 @pytest.mark.parametrize("seconds", [0.01, 0.05, 0.1, 0.2])
 def test_creation_killed_half_way_is_made_good(sqlite_url: str, seconds: float) -> None:
-    with start_driver("killed", [sqlite_url]) as driver:
-        wait_until_ready(driver)
-        give_the_word(driver)
-        time.sleep(seconds)
-        driver.kill()
+    start = FORK.Barrier(2)
+    driver = FORK.Process(target=create, args=("killed", [sqlite_url], start))
+    driver.start()
+    start.wait()
+    time.sleep(seconds)
+    driver.kill()
+    driver.join()
     with open_database(sqlite_url) as database:
         assert database.study_names() in ([], ["killed"])
         assert database.optuna_storage.get_all_studies() == []

@@ -35,28 +35,35 @@ def faults(work: Callable[[], object]) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
-def in_a_new_process(code: str) -> str:
-    """What it prints; of what `keep_memory` did in this process nothing is handed on."""
+PLAIN = """
+work(); work()
+print(faults(work))
+os.environ[HUGE_PAGES] = '0'
+keep_memory('cpu')
+print(os.environ[HUGE_PAGES])
+"""
+KEPT = """
+keep_memory('cpu')
+work(); work()
+print(faults(work))
+kept = resident_bytes()
+give_back_memory('cpu')
+print(kept - resident_bytes())
+"""
+
+
+def in_a_new_process(code: str) -> list[str]:
+    """The lines it prints; of what `keep_memory` did in this process nothing is handed on."""
     command = [sys.executable, "-c", IMPORTS + code]
     clean = {name: value for name, value in os.environ.items() if name != HUGE_PAGES}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=clean)
-    return done.stdout.strip()
+    return done.stdout.splitlines()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts pages as Linux does")
-def test_freed_memory_is_kept() -> None:
-    plain = in_a_new_process("work(); work(); print(faults(work))")
-    kept = in_a_new_process("keep_memory('cpu'); work(); work(); print(faults(work))")
+def test_freed_memory_is_kept_and_given_back_and_a_setting_of_the_user_stays() -> None:
+    plain, setting = in_a_new_process(PLAIN)
+    kept, given_back = in_a_new_process(KEPT)
     assert 4 * int(kept) < int(plain)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="counts pages as Linux does")
-def test_kept_memory_can_be_given_back() -> None:
-    code = "keep_memory('cpu'); work(); kept = resident_bytes(); give_back_memory('cpu')"
-    left = in_a_new_process(f"{code}; print(kept - resident_bytes())")
-    assert int(left) > 3 * MEGABYTES_64
-
-
-def test_a_setting_of_the_user_stays() -> None:
-    code = "os.environ[HUGE_PAGES] = '0'; keep_memory('cpu'); print(os.environ[HUGE_PAGES])"
-    assert in_a_new_process(code) == "0"
+    assert int(given_back) > 3 * MEGABYTES_64
+    assert setting == "0"

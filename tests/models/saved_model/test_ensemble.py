@@ -88,11 +88,11 @@ def test_views_are_flipped_and_moved_images(data: Dataset) -> None:
 def test_an_ensemble_is_evaluated_and_predicts(
     members: list[Path], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["ensemble", *map(str, members), "--out", "all", "--flip"]) == 0
+    assert main(["ensemble", *map(str, members[:2]), "--out", "all", "--flip"]) == 0
     assert main(["evaluate", "all"]) == 0
     assert "test accuracy" in capsys.readouterr().out
     card = (folder / "all" / "README.md").read_text()
-    assert "3 networks (quick), 2 views of each image" in card
+    assert "2 networks (quick), 2 views of each image" in card
     assert "no member had been scored" in card
     assert not (folder / "all" / "pictures" / "learning-curves.png").exists()
 

@@ -12,7 +12,7 @@ from fmnist_models.data.dataset import Dataset
 from fmnist_models.errors import ConfigError
 from fmnist_models.saved_model.pictures import prepare, read_picture
 
-COUNT = 200
+COUNT = 80
 Pixels = NDArray[np.uint8]
 
 

@@ -1,17 +1,15 @@
-"""Every optimizer: it learns, steps as its paper writes, resumes exactly; SAM and Schedule-Free."""
+"""Every optimizer: it learns, steps as its paper writes, resumes exactly."""
 
 from __future__ import annotations
 
+import functools
 import math
-import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from fmnist_models.config.files import parse_config
 from fmnist_models.config.optimizers import (
@@ -35,9 +33,7 @@ from fmnist_models.data.dataset import Dataset
 from fmnist_models.errors import ConfigError
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.training.optimizers import Muon, build_optimizer
-from fmnist_models.training.sam import Sam
-from fmnist_models.training.trainer import Trainer
-from tests.models.unbroken import assert_a_break_changes_nothing, figures, new_run
+from tests.models.unbroken import assert_a_break_changes_nothing, new_run
 
 MakeConfig = Callable[..., TrialConfig]
 EVERY: list[OptimizerConfig] = [
@@ -69,16 +65,6 @@ KINDS_OF_THEIR_OWN = ("sgd", "lion", "muon", "schedulefree")
 OWN = [config for config in EVERY if config.kind in KINDS_OF_THEIR_OWN]
 every = pytest.mark.parametrize("config", EVERY, ids=name_of)
 own = pytest.mark.parametrize("config", OWN, ids=name_of)
-
-
-@pytest.fixture(scope="module")
-def fewer(few: Dataset) -> Dataset:
-    """200 images to train, 100 to validate."""
-    return replace(
-        few,
-        train=few.train.subset(torch.arange(200)),
-        validation=few.validation.subset(torch.arange(100)),
-    )
 
 
 def trial(config: OptimizerConfig, **changes: Any) -> TrialConfig:
@@ -186,6 +172,12 @@ def test_amsgrad_never_lets_its_steps_grow() -> None:
     assert abs(plain[2] - plain[1]) > abs(bounded[2] - bounded[1])
 
 
+@functools.cache
+def built(name: str) -> nn.Module:
+    """The example of a family, for all who only look at it."""
+    return build_model(get_family(name).example, 10)
+
+
 @pytest.mark.parametrize(
     ("config", "name"),
     [
@@ -197,7 +189,7 @@ def test_amsgrad_never_lets_its_steps_grow() -> None:
 def test_vectors_do_not_decay_and_every_parameter_is_in_one_group(
     config: OptimizerConfig, name: str
 ) -> None:
-    model = build_model(get_family(name).example, 10)
+    model = built(name)
     optimizer = build_optimizer(model, config)
     sizes = {True: 0, False: 0}
     for group in optimizer.param_groups:
@@ -262,91 +254,3 @@ def test_muon_goes_without_hidden_weights_and_names_what_it_lacks(
     monkeypatch.delattr(torch.optim, "Muon")
     with pytest.raises(ConfigError, match=r"^optimizer muon needs torch 2\.9 or newer, .*pip"):
         build_optimizer(nn.Linear(2, 2), MuonConfig(lr=0.1))
-
-
-def test_without_its_package_schedule_free_says_how_to_get_it(
-    monkeypatch: pytest.MonkeyPatch, fewer: Dataset
-) -> None:
-    monkeypatch.setitem(sys.modules, "schedulefree", None)
-    with pytest.raises(ConfigError, match=r"run: pip install schedulefree$") as caught:
-        new_run(trial(ScheduleFreeConfig(lr=0.1)), fewer)
-    assert "\n" not in str(caught.value)
-
-
-def test_schedule_free_is_scored_at_its_average_and_trains_on_where_it_was(few: Dataset) -> None:
-    run = new_run(trial(ScheduleFreeConfig(lr=5e-3), batch_size=128), few)
-    run.run_epoch()
-    assert all(group["train_mode"] for group in run.optimizer.param_groups)
-    kept = [p.detach().clone() for p in run.model.parameters()]
-    run.average.end_epoch(1)
-    assert all(torch.equal(a, b) for a, b in zip(kept, run.model.parameters(), strict=True))
-    optimizer: Any = run.optimizer
-    for y, x in zip(run.model.parameters(), run.averaged_model.parameters(), strict=True):
-        # y = (1 - beta1) z + beta1 x (arXiv:2405.15682, equation 3)
-        torch.testing.assert_close(0.1 * optimizer.state[y]["z"] + 0.9 * x, y)
-    assert_statistics_are_those_of_the_images(run, few)
-
-
-def assert_statistics_are_those_of_the_images(run: Trainer, few: Dataset) -> None:
-    """The first norm of `averaged_model` has the mean over the training images, all one batch."""
-    first = next(m for m in run.averaged_model.modules() if isinstance(m, nn.BatchNorm2d))
-    seen: list[Tensor] = []
-    hook = first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    with torch.no_grad():
-        run.averaged_model.eval()(few.normalization(few.train.images))
-    hook.remove()
-    assert first.running_mean is not None
-    torch.testing.assert_close(first.running_mean, seen[0].mean((0, 2, 3)), rtol=2e-3, atol=2e-4)
-
-
-def test_schedule_free_refuses_a_falling_rate_and_a_second_average() -> None:
-    with pytest.raises(ValueError, match=r"needs lr_schedule\.kind \"constant\""):
-        trial(ScheduleFreeConfig(lr=0.1), lr_schedule=LrScheduleConfig())
-    with pytest.raises(ValueError, match="set ema_decay and swa_fraction to 0"):
-        trial(ScheduleFreeConfig(lr=0.1), regularization=RegularizationConfig(ema_decay=0.9))
-
-
-def test_sam_takes_its_gradient_at_the_worst_point_near_by(few: Dataset) -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    images = few.normalization(few.train.images[:50])
-    labels = few.train.labels[:50]
-    start = [p.detach().clone() for p in model.parameters()]
-    cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
-    gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
-    length = math.sqrt(sum(g.square().sum().item() for g in gradients))
-    with Sam(model, 0.3).perturbed():
-        for p, s, g in zip(model.parameters(), start, gradients, strict=True):
-            assert p.grad is None
-            torch.testing.assert_close(p.detach(), s + 0.3 * g / length)
-        worse = cross_entropy(model(images), labels)
-    assert worse > cross_entropy(model(images), labels)
-    assert all(torch.equal(p, s) for p, s in zip(model.parameters(), start, strict=True))
-
-
-def test_sam_leaves_the_statistics_of_the_first_pass_even_when_it_fails(fewer: Dataset) -> None:
-    config = trial(EVERY[0], model=QuickConfig(width=8, depth=1))
-    plain = new_run(config, fewer)
-    rho = RegularizationConfig(sam_rho=0.1)
-    sam = new_run(config.model_copy(update={"regularization": rho}), fewer)
-    images = fewer.normalization(fewer.train.images[:50])
-    for run in (plain, sam):
-        run.step(images, fewer.train.labels[:50])
-    both = zip(plain.model.named_buffers(), sam.model.named_buffers(), strict=True)
-    assert all(torch.equal(a, b) for (_, a), (_, b) in both)
-    states = zip(plain.model.parameters(), sam.model.parameters(), strict=True)
-    assert not all(torch.equal(a, b) for a, b in states)
-    with pytest.raises(RuntimeError, match="broken"), Sam(sam.model, 0.1).perturbed():
-        raise RuntimeError("broken")
-    norms = [m for m in sam.model.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert all(norm.track_running_stats for norm in norms)
-
-
-def test_sam_of_radius_nothing_is_the_plain_step(fewer: Dataset) -> None:
-    model = QuickConfig(width=8, depth=1)
-    tiny = RegularizationConfig(sam_rho=1e-30)
-    curves = [
-        [figures(m) for m in new_run(trial(EVERY[0], model=model, **changes), fewer).epochs()]
-        for changes in ({}, {"regularization": tiny})
-    ]
-    assert curves[0] == curves[1]

@@ -77,7 +77,7 @@ def saved_and_loaded(state: dict[str, Any]) -> dict[str, Any]:
 def test_the_same_seed_gives_the_same_run_and_a_break_changes_nothing(
     fewer: Dataset, everything_on: MakeConfig, name: str, precision: Precision
 ) -> None:
-    config = everything_on(model=with_dropout(name))
+    config = everything_on(model=with_dropout(name), epochs=2)
     unbroken = Trainer(config, fewer, device="cpu", precision=precision)
     expected = curve(unbroken)
 

@@ -1,5 +1,6 @@
 """A search on a cluster of two real Ray nodes: code and data reach them, both train."""
 
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -8,11 +9,16 @@ from pathlib import Path
 import pytest
 
 from storage import open_database
-from tests.search.checker import check_no_repeats, check_study
-from tests.search.programs import assert_nothing_runs, finish, start
+from tests.search.programs import (
+    STUDY,
+    check_rest,
+    finish,
+    finish_signalled,
+    outcomes,
+    start,
+    wait_for,
+)
 from tests.search.two_nodes import Cluster, two_nodes
-
-STUDY = "quick"
 
 
 @pytest.fixture(scope="module")
@@ -25,23 +31,26 @@ def cluster() -> Iterator[Cluster]:
         yield found
 
 
-def test_a_search_runs_on_both_nodes(cluster: Cluster, tmp_path: Path, small_data: Path) -> None:
-    options = ["--data-dir", str(small_data), "--trials", "10", "--address", cluster.address]
-    # None is stopped early, so that no worker is through with all before the other has started.
-    search = start(tmp_path, *options, "--scheduler", "fifo", extra=cluster.environment)
+@pytest.mark.timeout(1800)
+def test_a_search_runs_on_both_nodes_until_it_is_interrupted(
+    cluster: Cluster, tmp_path: Path, small_data: Path
+) -> None:
+    options = ["--data-dir", str(small_data), "--trials", "2000", "--address", cluster.address]
+    search = start(tmp_path, *options, extra=cluster.environment)
+    said = wait_for(search, ": validation ")
+    assert "cluster of 2 nodes: cpu" in said
+    assert "2 at a time" in said
     seen: list[set[int]] = [set(), set()]
-    deadline = time.monotonic() + 250
-    while search.poll() is None and time.monotonic() < deadline:
+    while not all(seen):
+        assert search.poll() is None
         for found, known in zip(cluster.workers(), seen, strict=True):
             known |= found
-        time.sleep(0.2)
-    _, err = finish(search, 0)
-    assert all(seen), "each node has trained"
-    assert "cluster of 2 nodes: cpu" in err
-    assert "2 at a time" in err
-    assert_nothing_runs(tmp_path)
-    with open_database(f"sqlite:///{tmp_path}/fmnist_search.db", create=False) as database:
-        check_no_repeats(check_study(database, STUDY, 10))
+        time.sleep(0.1)
+    finish_signalled(search, signal.SIGINT)
+    url = f"sqlite:///{tmp_path}/fmnist_search.db"
+    check_rest(tmp_path, url)
+    assert outcomes(url) == ["interrupted"]
+    with open_database(url, create=False) as database:
         nodes = database.open_study(STUDY).launches.all()[0].environment["nodes"]
     assert [node["cpus"] for node in nodes] == [1.0, 1.0]
 

@@ -1,6 +1,7 @@
 """What a search opens to others and leaves behind: nothing that it need not."""
 
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -18,8 +19,19 @@ from search.backend.ray_session import NO_TOKEN, _check_port, _token_environment
 from search.backend.session_folder import SESSION_PREFIX, _short_place, session_folder
 from search.errors import SurroundingsError, UsageError
 from search.settings import make_settings
+from storage import open_database
 from tests.conftest import ROOT, Refused
-from tests.search.programs import OPTIONS, finish, is_loopback, processes_of, start, wait_for
+from tests.search.programs import (
+    OPTIONS,
+    STUDY,
+    check_rest,
+    finish_signalled,
+    is_loopback,
+    outcomes,
+    processes_of,
+    start,
+    wait_for,
+)
 
 CANARY = "canary-0f3b9c-pass"
 
@@ -46,7 +58,8 @@ def canary_url(postgresql_server: str) -> str:
     return f"postgresql://canary:{CANARY}@/canary?{host}"
 
 
-def test_a_running_search_shows_itself_to_nobody(
+@pytest.mark.timeout(1800)
+def test_a_running_search_shows_itself_to_nobody_terminated_or_out_of_time(
     tmp_path: Path, small_data: Path, short_folder: Path, canary_url: str
 ) -> None:
     extra = {
@@ -59,19 +72,34 @@ def test_a_running_search_shows_itself_to_nobody(
         "FMNIST_SEARCH_RAY_OUTPUT": "1",
     }
     (tmp_path / "home").mkdir()
-    search = start(tmp_path, "--data-dir", str(small_data), "--trials", "2", extra=extra)
-    wait_for(search, "epoch 1/2")
+    options = ["--data-dir", str(small_data), "--trials", "2000", "--concurrency", "1"]
+    search = start(tmp_path, *options, extra=extra)
+    said = wait_for(search, ": validation ")
     processes = processes_of(tmp_path)
     check_sockets(processes)
     assert_strangers_are_refused(check_session(short_folder), processes)
     titles = [" ".join(p.cmdline()) for p in processes] + [p.name() for p in processes]
     assert not [title for title in titles if CANARY in title]
     assert_no_canary(tmp_path, short_folder)
-    out, err = finish(search, 0)
-    assert CANARY not in out + err
+    assert CANARY not in said + "".join(finish_signalled(search, signal.SIGTERM))
+    before = check_rest(tmp_path, canary_url)
+    check_out_of_time(start(tmp_path, *options, "--time-budget", "30s", extra=extra), canary_url)
+    assert check_rest(tmp_path, canary_url) >= before
     assert_no_canary(tmp_path, short_folder)
     assert not list(short_folder.glob(f"{SESSION_PREFIX}*"))
     assert_not_in_database(canary_url)
+
+
+def check_out_of_time(search: subprocess.Popen[str], url: str) -> None:
+    """A search that was interrupted before ends by its time budget, in order."""
+    out, err = search.communicate(timeout=1200)
+    # 1: on a machine that is very busy no trial may be through all its epochs in that time.
+    with open_database(url) as database:
+        done = database.open_study(STUDY).counts().get("COMPLETE", 0)
+    assert search.returncode == (0 if done else 1), err
+    assert "Traceback" not in err
+    assert CANARY not in out + err
+    assert outcomes(url) == ["interrupted", "time budget spent"]
 
 
 def check_sockets(processes: list[psutil.Process]) -> None:
@@ -180,12 +208,12 @@ def test_a_cluster_is_joined_with_its_token_alone(
 def test_the_user_can_insist_on_a_cluster_without_a_token(
     tmp_path: Path, small_data: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extra = {"HOME": str(tmp_path)}
     monkeypatch.setenv("HOME", str(tmp_path))
     options = ["--trials", "1", "--data-dir", str(small_data), "--address", "127.0.0.1:9"]
     refused(run_search.main, [*OPTIONS, *options], "--address needs the cluster's token")
-    _, err = finish(start(tmp_path, *options, extra={**extra, NO_TOKEN: "1"}), 3)
-    assert "no Ray cluster answers at --address 127.0.0.1:9" in err
+    monkeypatch.setenv(NO_TOKEN, "1")
+    unreachable = "no Ray cluster answers at --address 127.0.0.1:9"
+    refused(run_search.main, [*OPTIONS, *options], unreachable, status=3)
     assert [path.name for path in tmp_path.iterdir()] == ["working"]
 
 

@@ -1,4 +1,8 @@
-"""Workers as real processes of a real Ray, driven as Tune does: train, reset, train, stop."""
+"""Workers as real processes of one real Ray, and what goes wrong in them.
+
+At first driven as Tune does: train, reset, train, stop; then by Tune itself, with workers that
+train nothing. It is one Ray because each start of it takes many seconds.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +28,13 @@ from search.workers.messages import (
     WorkerSettings,
     parse_message,
 )
+from storage import Database
 from tests.faulty import ENTRY, faulty
+from tests.search.checker import check_study
+from tests.search.loop import STUDY
+from tests.search.made_up_faults import faults_taken
 from tests.search.programs import is_loopback
-from tests.search.ray_loop import NODE
+from tests.search.ray_loop import NODE, search_on_ray
 
 TIMES = {"seconds", "images_per_second", "peak_memory_bytes"}
 
@@ -59,8 +67,10 @@ def settings(small_data: Path, tmp_path: Path) -> WorkerSettings:
 class Process:
     """A worker in a process of its own."""
 
-    def __init__(self, ray: Any, settings: WorkerSettings) -> None:
-        self.ray, self.settings = ray, settings
+    settings: WorkerSettings
+
+    def __init__(self, ray: Any) -> None:
+        self.ray = ray
         self.actor: Any = None
 
     def start(self, config: TrialConfig, number: int = 0, **more: Any) -> None:
@@ -98,13 +108,39 @@ class Process:
     def end(self) -> None:
         if self.actor is not None:
             self.ray.kill(self.actor)
+            self.actor = None
+
+
+@pytest.fixture(scope="module")
+def only_process(ray: Any) -> Iterator[Process]:
+    """Give the one worker of this module: to start a process takes seconds."""
+    made = Process(ray)
+    yield made
+    made.end()
 
 
 @pytest.fixture
-def process(ray: Any, settings: WorkerSettings) -> Iterator[Process]:
-    made = Process(ray, settings)
-    yield made
-    made.end()
+def process(only_process: Process, settings: WorkerSettings) -> Process:
+    """Give that worker, warm or not, with the settings of this test."""
+    only_process.settings = settings
+    return only_process
+
+
+@pytest.fixture
+def idle_ray(ray: Any, only_process: Process) -> Iterator[None]:
+    """Have Ray whole for a search, without that worker; what the search leaves of it is freed."""
+    from ray.util.placement_group import (
+        PlacementGroup,
+        PlacementGroupID,
+        placement_group_table,
+        remove_placement_group,
+    )
+
+    only_process.end()
+    yield
+    for group, about in placement_group_table().items():
+        if about["state"] != "REMOVED":
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
 
 
 def figures(metrics: EpochMetrics) -> dict[str, Any]:
@@ -179,11 +215,29 @@ def test_one_warm_process_survives_whatever_leaves_it_alive(process: Process) ->
         assert isinstance(message, Failed), message
         kinds.append(message.failure.kind)
     assert kinds == ["raised"] * 3 + ["diverged"] + ["out_of_memory"] * 3
-    for number in (8, 9, 10):  # of which each takes three seconds to be torn down
+    for number in (8, 9, 10):  # of which each takes a second to be torn down
         began = time.monotonic()
-        process.start(faulty("linger", amount=3.0), number)
-        assert number == 8 or time.monotonic() - began > 2.5
+        process.start(faulty("linger", amount=1.0), number)
+        assert number == 8 or time.monotonic() - began > 0.9
         process.trained(1)
     process.start(faulty(), 11)
     assert process.trained(3) == curve
     assert process.pid == pid
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("idle_ray")
+def test_trials_go_wrong_and_the_others_do_not_notice(database: Database, tmp_path: Path) -> None:
+    search_on_ray(database, 24, "Faulty")
+    failed = [t.number for t in check_study(database, STUDY, 24) if t.state.name == "FAIL"]
+    reasons = faults_taken(tmp_path / "faults")
+    assert failed == sorted(reasons)
+    for number, reason in reasons.items():
+        assert reason in database.open_study(STUDY).trial_record(number).reason
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("idle_ray")
+def test_a_slow_teardown_loses_no_trial(database: Database) -> None:
+    search_on_ray(database, 8, "SlowToLetGo")
+    assert len(check_study(database, STUDY, 8)) == 8

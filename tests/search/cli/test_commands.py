@@ -12,7 +12,7 @@ from search.results.drivers import Driver
 from search.trials.driver_leases import LEASE_SECONDS
 from storage import open_database
 from tests.conftest import Refused
-from tests.search.cli.test_options import imported
+from tests.search.cli.test_options import run_all
 from tests.search.loop import STUDY, open_session, search
 
 
@@ -54,12 +54,12 @@ def test_export_refuses_places_that_it_must_not_write(
 
 
 def test_status_and_export_import_neither_torch_nor_ray(searched: str, folder: Path) -> None:
-    output, heavy = imported("search", "status", "--json", "--storage", searched, cwd=folder)
-    assert heavy == ["optuna"]
+    status = ["search", "status", "--json", "--storage", searched]
+    export = ["search", "export", "--study", STUDY, "--storage", searched, "--out", "best.json"]
+    (code, output, heavy, _), exported = run_all(status, export, cwd=folder)
+    assert (code, heavy) == (0, ["optuna"])
     assert json.loads(output)["study"] == STUDY
-    arguments = ["export", "--study", STUDY, "--storage", searched, "--out", "best.json"]
-    _, heavy = imported("search", *arguments, cwd=folder)
-    assert heavy == ["optuna"]
+    assert (exported[0], exported[2]) == (0, ["optuna"])
     assert json.loads((folder / "best.json").read_text())["study"] == STUDY
 
 

@@ -1,7 +1,6 @@
 """The rank correlation of rungs: estimated in spite of those stopped, warned of when low."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,29 +111,27 @@ def run(session: SearchSession, *, slow_starters: bool) -> None:
 
 
 @pytest.mark.parametrize("slow_starters", [True, False])
-def test_a_search_warns_once_and_its_summary_again(url: str, slow_starters: bool) -> None:
+def test_a_search_warns_once_and_its_summary_again_to_people_and_programs(
+    url: str, slow_starters: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     listener = Listener()
     said = listener.said
     with open_database(url) as database:
-        run(
-            open_session(database, 60, sampler="random", observer=listener),
-            slow_starters=slow_starters,
-        )
-        summary = summarize(open_session(database, 60).store)
+        session = open_session(database, 60, sampler="random", observer=listener)
+        run(session, slow_starters=slow_starters)
+        summary = summarize(session.store)
     first, *others = summary.rung_correlations
     assert (first.rung, first.later, first.reached) == (1, 3, 60)
     assert first.is_low == slow_starters
     assert not any(f.is_low for f in others)
     assert len(said) == slow_starters
     assert all(text.startswith("Warning: the rank correlation of epoch 1") for text in said)
+    if slow_starters:
+        check_status(url, capsys)
 
 
-def test_status_shows_it_to_people_and_programs(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    url = f"sqlite:///{folder}/made.db"
-    with open_database(url) as database:
-        run(open_session(database, 60, sampler="random"), slow_starters=True)
+def check_status(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`status` shows it too."""
     assert search_main.main(["status", "--storage", url]) == 0
     *_, early, late, warned = capsys.readouterr().out.splitlines()
     assert early.startswith("Rank correlation of epoch 1 with epoch 3: ")

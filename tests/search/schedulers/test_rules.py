@@ -1,5 +1,6 @@
 """Trial schedulers: by hand, against Ray's own ASHA, and rebuilt from what was reported."""
 
+import functools
 import random
 from types import SimpleNamespace
 
@@ -223,15 +224,19 @@ def test_fifo_never_stops() -> None:
     assert set(actions(Fifo(), recorded_trace(1, trials=5)).values()) == {"continue"}
 
 
+@functools.cache
+def traced(name: str) -> tuple[list[Report], dict[tuple[int, int], str]]:
+    """A trace, and what the scheduler decides on it without a break."""
+    trace = recorded_trace(seed=5, trials=200)
+    fresh = make_scheduler(name, grace_period=1, reduction_factor=3, epochs=EPOCHS)
+    return trace, actions(fresh, trace)
+
+
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("cut", [10, 1500, 4000])
 def test_rebuilt_from_what_was_reported_it_decides_as_the_unbroken_one(name: str, cut: int) -> None:
-    def fresh() -> TrialScheduler:
-        return make_scheduler(name, grace_period=1, reduction_factor=3, epochs=EPOCHS)
-
-    trace = recorded_trace(seed=5, trials=200)
-    unbroken = actions(fresh(), trace)
-    rebuilt = fresh()
+    trace, unbroken = traced(name)
+    rebuilt = make_scheduler(name, grace_period=1, reduction_factor=3, epochs=EPOCHS)
     trained = [report for report in trace if report[:2] in unbroken]
     before, after = trained[: cut * len(trained) // 5400], trained[cut * len(trained) // 5400 :]
     for number, epoch, value in before:

@@ -58,22 +58,20 @@ def check_deaths(new_url: Callable[[], str], folder: Path, deaths: int | None) -
         run_to(call)
 
 
-def copies(folder: Path) -> Callable[[], str]:
+def copies(empty: Path, folder: Path) -> Callable[[], str]:
     """Give a function that makes new SQLite databases that hold no study yet."""
-    with open_database(f"sqlite:///{folder}/new.db") as database:
-        database.optuna_storage.get_all_studies()
     numbers = itertools.count()
 
     def make() -> str:
         path = folder / f"{next(numbers)}.db"
-        shutil.copy(folder / "new.db", path)
+        shutil.copy(empty, path)
         return f"sqlite:///{path}"
 
     return make
 
 
-def test_death_at_some_calls(tmp_path: Path) -> None:
-    check_deaths(copies(tmp_path), tmp_path, 6)
+def test_death_at_some_calls(empty_sqlite: Path, tmp_path: Path) -> None:
+    check_deaths(copies(empty_sqlite, tmp_path), tmp_path, 6)
 
 
 def test_death_at_some_calls_on_postgresql(
@@ -84,8 +82,8 @@ def test_death_at_some_calls_on_postgresql(
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_death_at_every_call(tmp_path: Path) -> None:
-    check_deaths(copies(tmp_path), tmp_path, None)
+def test_death_at_every_call(empty_sqlite: Path, tmp_path: Path) -> None:
+    check_deaths(copies(empty_sqlite, tmp_path), tmp_path, None)
 
 
 @pytest.mark.long

@@ -1,9 +1,6 @@
 """SIGKILL of a driver at random moments: started again, the study comes out whole."""
 
-import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,7 +8,6 @@ import pytest
 from optuna.trial import TrialState
 
 from storage import open_database
-from tests.conftest import ROOT
 from tests.search.checker import check_no_repeats, check_study
 from tests.search.loop import STUDY, acknowledged, start_driver
 
@@ -61,11 +57,3 @@ def test_killed_three_times_a_study_still_comes_to_its_exact_total(
 @pytest.mark.timeout(1800)
 def test_killed_twenty_times(either_url: str, tmp_path: Path) -> None:
     check_after_kills(either_url, 100, 20, tmp_path / "search")
-
-
-def test_a_driver_is_a_program_too(url: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.search.loop", url, "3", str(tmp_path / "search")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
-    with open_database(url) as database:
-        check_study(database, STUDY, 3, acknowledged=acknowledged(tmp_path / "search"))

@@ -38,35 +38,27 @@ def diverged(reason: str) -> Failure:
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_the_total_is_exact_and_every_trial_is_recorded(database: Database, scheduler: str) -> None:
-    search(database, 12, scheduler)
+    session = search(database, 12, scheduler)
     trials = check_study(database, STUDY, 12)
     check_no_repeats(trials)
+    assert (check_replay(session.store) > 0) == (scheduler != "fifo")
     states = {t.state for t in trials}
     assert TrialState.COMPLETE in states
     assert (TrialState.PRUNED in states) == (scheduler != "fifo")
     assert [t.params["quick.width"] for t in trials[:2]] == [16, 32]  # the known-good points
 
 
-def test_a_pruned_trial_keeps_its_last_value_rung_and_reason(database: Database) -> None:
-    search(database, 12)
+def test_a_pruned_trial_keeps_its_last_value_rung_and_reason_and_no_point_is_pruned(
+    database: Database,
+) -> None:
+    session = search(database, 12)
     pruned = [t for t in check_study(database, STUDY, 12) if t.state == TrialState.PRUNED]
     last = {d.number: d for d in decisions_of(database.open_study(STUDY))}
     for trial in pruned:
         assert trial.value == curve(trial.number, trial.last_step)
         assert last[trial.number].rung == trial.last_step
         assert "others at rung" in database.open_study(STUDY).trial_record(trial.number).reason
-
-
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_recorded_decisions_replay(database: Database, scheduler: str) -> None:
-    session = search(database, 12, scheduler)
-    assert (check_replay(session.store) > 0) == (scheduler != "fifo")
-
-
-def test_a_known_good_point_is_never_stopped(database: Database) -> None:
-    session = search(database, 12)
-    trials = session.study.get_trials()
-    points = [t for t in trials if KNOWN_GOOD in t.user_attrs]
+    points = [t for t in session.study.get_trials() if KNOWN_GOOD in t.user_attrs]
     assert len(points) == len(get_space("quick").points)
     assert {t.state for t in points} == {TrialState.COMPLETE}
     assert any(d.reason.startswith(RUNS_ON) for d in decisions_of(database.open_study(STUDY)))

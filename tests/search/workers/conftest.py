@@ -1,0 +1,31 @@
+"""What a worker is told of where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from fmnist_models.config.registry import FAMILIES
+from search.workers.messages import WorkerSettings
+from tests.faulty import ENTRY
+
+
+@pytest.fixture
+def settings(
+    small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WorkerSettings]:
+    """On a CPU, 1,000 images; the faulty family is known, torch has its threads back afterwards."""
+    monkeypatch.setitem(FAMILIES, *ENTRY)
+    threads = torch.get_num_threads()
+    yield WorkerSettings(
+        data_dir=str(small_data),
+        train_samples=1000,
+        device="cpu",
+        precision="fp32",
+        threads=1,
+        checkpoint_dir=str(tmp_path / "checkpoints"),
+    )
+    torch.set_num_threads(threads)
