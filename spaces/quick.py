@@ -88,6 +88,6 @@ SPACE = Space(
             "bn_momentum": Axis(0.1, IDLE),
         },
     ),
-    trial_seconds_cpu=200.0,
+    trial_seconds_cpu=170.0,
     max_epoch_seconds_cpu=40.0,
 )

@@ -29,6 +29,9 @@ more, where only large ones show what work costs and small ones what launching c
 PROBE_BATCH = 128
 START_SECONDS = 12.0
 """From the start of Ray to the first trial's first batch: an allowance, not measured alone."""
+BESIDE_OTHERS = 1.12
+"""How much longer an epoch takes while other trials share memory and caches: 1.08 to 1.17 on two
+cores with bf16 (benchmarks/LOG.md); probes are timed alone."""
 LEAST_TIMEOUT_SECONDS, TIMEOUT_FACTOR = 600.0, 10.0
 """An epoch that takes longer than the former and so many times its estimate has stalled."""
 POINT_SHARE = 0.8
@@ -206,7 +209,10 @@ def estimate(
     ]
     sampled = (trials - len(first)) * expected_epochs(plan, early_stopping) * seconds
     total = (plan.epochs * sum(of_points) + sampled) / plan.concurrency
-    # Ray and its workers start; the last trial that runs to the end runs alone.
+    if plan.concurrency > 1:
+        # At the end half of a trial, in the mean, runs while the other workers have nothing left.
+        alone = (1 - 1 / plan.concurrency) * plan.epochs * seconds / 2 if trials > points else 0.0
+        total = BESIDE_OTHERS * (total + alone)
     total = START_SECONDS + max(total, plan.epochs * max([seconds, *of_points]))
     return Estimate(reference, machine.epoch_seconds(reference.model), seconds, total)
 
