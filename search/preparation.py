@@ -8,17 +8,17 @@ from fmnist_models.data.dataset import Dataset
 from fmnist_models.data.idx import DataFiles
 from search.backend.sites import Site
 from search.display.live_table import Clock, Display
-from search.errors import UsageError
 from search.planning.cost_estimate import (
     Estimate,
     Findings,
     affordable_context,
     estimate,
     longest_epoch,
+    refuse_short_trials,
 )
-from search.planning.plan import LEAST_TRIALS_IN_BUDGET, SearchPlan, TrialSetup, make_plan
+from search.planning.plan import SearchPlan, TrialSetup, make_plan
 from search.planning.trial_needs import TrialNeeds, needed_shares
-from search.planning.trial_time import Allotment, measured_allotment
+from search.planning.trial_time import measured_allotment
 from search.quantities import describe, duration
 from search.results.provenance import environment
 from search.settings import SearchSettings
@@ -79,7 +79,7 @@ def prepare(launch: Launch, finished_before: int) -> Preparation:
         validation_images=len(launch.dataset.validation),
     )
     if own is not None:
-        _refuse_short_trials(launch, own, found)
+        refuse_short_trials(launch.space, found.machine, own)
         about[ALLOTMENT] = own.model_dump(mode="json")
     _say_of_precision(launch, found.machine.precision)
     launch_id = start_launch(launch.store, settings, about)
@@ -99,19 +99,6 @@ def prepare(launch: Launch, finished_before: int) -> Preparation:
     return Preparation(
         launch_id=launch_id, found=found, needs=needs, plan=plan, context=context, clock=clock
     )
-
-
-def _refuse_short_trials(launch: Launch, own: Allotment, found: Findings) -> None:
-    """Raise UsageError where not even the space's smallest network could be trained in its time."""
-    needed = own.least_seconds(found.machine.least_epoch_seconds)
-    if needed > own.trial_seconds:
-        budget = duration(LEAST_TRIALS_IN_BUDGET * needed)
-        raise UsageError(
-            f"a trial of {duration(own.trial_seconds)} is too short: the smallest network of "
-            f"{launch.space.name} needs about {duration(needed)} here to see all images twice; "
-            f"give that much (--trial-time, or a --time-budget of {budget} for four trials), or "
-            "train on fewer images with --train-samples"
-        )
 
 
 def _say_of_precision(launch: Launch, here: str) -> None:

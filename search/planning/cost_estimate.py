@@ -16,8 +16,9 @@ from fmnist_models.data.dataset import Dataset
 from fmnist_models.training.cost import CostModel, fit_cost, model_cost
 from search.errors import UsageError
 from search.planning.measured import measured_here
-from search.planning.plan import Node, SearchPlan, TrialSetup
+from search.planning.plan import LEAST_TRIALS_IN_BUDGET, Node, SearchPlan, TrialSetup
 from search.planning.trial_time import Allotment
+from search.quantities import duration
 from search.samplers.prior_sampler import PriorSampler
 from search.time_budget import TRIALS_IN_BUDGET
 from spaces import Space, SpaceContext
@@ -157,6 +158,19 @@ def _context_by_time(
         train_images=allotment.train_images,
         epoch_images=allotment.epoch_images,
     )
+
+
+def refuse_short_trials(space: Space, machine: Machine, allotment: Allotment) -> None:
+    """Raise UsageError where not even the space's smallest network could be trained in the time."""
+    needed = allotment.least_seconds(machine.least_epoch_seconds)
+    if needed > allotment.trial_seconds:
+        budget = duration(LEAST_TRIALS_IN_BUDGET * needed)
+        raise UsageError(
+            f"a trial of {duration(allotment.trial_seconds)} is too short: the smallest network of "
+            f"{space.name} needs about {duration(needed)} here to see all images twice; give that "
+            f"much (--trial-time, or a --time-budget of {budget} for four trials), or train on "
+            "fewer images with --train-samples"
+        )
 
 
 def expected_epochs(plan: SearchPlan, early_stopping: bool) -> float:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.training.cost import CostModel, model_cost
-from search.planning.cost_estimate import Machine, affordable_context, estimate
+from search.errors import UsageError
+from search.planning.cost_estimate import (
+    Machine,
+    affordable_context,
+    estimate,
+    refuse_short_trials,
+)
 from search.planning.plan import Node, of_study, set_up_trials
 from search.planning.trial_time import LEAST_PASSES, MOST_PASSES, Allotment
 from search.settings import make_settings
@@ -72,6 +80,18 @@ def test_networks_that_would_not_see_all_images_twice_are_left_out() -> None:
     assert not allotment(1.01 * needed).allows(model, passes=2)
     epoch = (50_000 + 10_000 / 3) * SECONDS_PER_MAC * model_cost(model).macs
     assert allotment(1.0).least_seconds(epoch) == pytest.approx(needed)
+
+
+def test_a_time_that_is_too_short_for_any_network_is_refused(machine: Machine) -> None:
+    machine = replace(machine, least_epoch_seconds=10.0)  # so 20 s and nine validations
+    with pytest.raises(UsageError) as error:
+        refuse_short_trials(get_space("quick"), machine, allotment(20.0))
+    assert str(error.value).startswith(
+        "a trial of 20 s is too short: the smallest network of quick"
+    )
+    assert "about 24 s here" in str(error.value)
+    assert "--time-budget of 98 s" in str(error.value)
+    refuse_short_trials(get_space("quick"), machine, allotment(25.0))
 
 
 def test_a_search_by_time_is_foretold_by_its_time(machine: Machine) -> None:
