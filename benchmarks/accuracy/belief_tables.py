@@ -167,7 +167,8 @@ def departure_lines(rows: Rows, belief_of: Callable[[str], Belief]) -> list[str]
         each = [difference(*side) for side in sides]
         lines.append((mean(away) - mean(near), [f"`{name}`", difference(near, away), *each]))
     lines.sort(key=lambda line: line[0])
-    return [table(["away from its default", "all", *spaces], [line for _, line in lines])]
+    header = ["away from its default", "all", *spaces]
+    return [table(header, [line for _, line in lines])] if lines else []
 
 
 def about(head: Mapping[str, Any], rows: Rows) -> str:
@@ -200,8 +201,8 @@ def report(head: Mapping[str, Any], rows: Rows, belief_of: Callable[[str], Belie
         "# Random samples by what a space believes, and without\n",
         fill(about(head, rows), 100) + "\n",
         *sample_lines(rows),
-        "\n## Which departures hurt\n",
-        fill(SECOND, 100) + "\n",
-        *departure_lines(rows, belief_of),
     ]
+    departed = departure_lines(rows, belief_of)
+    if departed:
+        lines += ["\n## Which departures hurt\n", fill(SECOND, 100) + "\n", *departed]
     return "\n".join(lines) + "\n"
