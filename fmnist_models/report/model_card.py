@@ -13,6 +13,7 @@ import yaml
 
 from fmnist_models.config.base import Config
 from fmnist_models.config.training import LrScheduleConfig
+from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.class_names import class_names, is_fashion_mnist
 from fmnist_models.saved_model.ensemble import CHOSEN, EnsembleConfig
 from fmnist_models.saved_model.folder import AnyConfig, Header, ModelMetrics, TestReading
@@ -113,7 +114,7 @@ def _training(config: AnyConfig, metrics: ModelMetrics) -> list[Row]:
         ("regularization", _changed(config.regularization)),
         ("loss", _said(config.loss)),
         ("batch size", str(config.batch_size)),
-        ("epochs", f"{config.epochs}, weights of the last one"),
+        ("epochs", f"{config.epochs}{_of_images(config)}, weights of the last one"),
         ("seed", str(config.seed)),
     ]
     if metrics.teacher:
@@ -139,6 +140,11 @@ def _scheduled(schedule: LrScheduleConfig) -> str:
     """The schedule's kind, and what is not as usual."""
     changed = _changed(schedule)
     return schedule.kind if changed == "none" else f"{schedule.kind}, {changed}"
+
+
+def _of_images(config: TrialConfig) -> str:
+    """Where an epoch is not all images once, of how many images it is."""
+    return f" of {config.epoch_images:,} images" if config.epoch_images else ""
 
 
 def _value(value: Any) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
 from fmnist_models.__main__ import main
+from fmnist_models.config.files import ExportedConfig
 from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset
@@ -190,3 +191,23 @@ def test_a_limited_run_goes_on_with_the_epochs_it_began_with(
     assert main(limited) == 0
     assert "nothing to do" in capsys.readouterr().err
     refused(main, [*arguments, "--max-minutes", "0"], "--max-minutes", "'0'")
+
+
+def test_an_export_of_a_search_by_time_says_how_long_to_train(
+    folder: Path, small_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many epochs as fit, more than the search's, and as many again when it goes on."""
+    config = CONFIG.model_copy(update={"epochs": 1, "epoch_images": 640})
+    found = {"config": config, "study": "s", "trial": 0, "validation_accuracy": 0.5}
+    exported = ExportedConfig.model_validate({**found, "final_seconds": 2.0})
+    (folder / "best.json").write_text(exported.model_dump_json())
+    arguments = ["train", "best.json", "--data-dir", str(small_data), "--no-report", "--out"]
+    assert main([*arguments, "out"]) == 0
+    assert "0.0333 minutes: " in capsys.readouterr().err
+    trained = json.loads((folder / "out" / "config.json").read_text())
+    assert trained["epochs"] > 3
+    assert trained == {**config.model_dump(mode="json"), "epochs": trained["epochs"]}
+    assert main([*arguments, "out"]) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    assert main([*arguments, "two", "--epochs", "2"]) == 0
+    assert json.loads((folder / "two" / "config.json").read_text())["epochs"] == 2
