@@ -16,14 +16,14 @@ from search.planning.cost_estimate import (
     longest_epoch,
     refuse_short_trials,
 )
-from search.planning.plan import SearchPlan, TrialSetup, make_plan
+from search.planning.plan import ALLOTMENT, SearchPlan, TrialSetup, make_plan
 from search.planning.trial_needs import TrialNeeds, needed_shares
 from search.planning.trial_time import measured_allotment
 from search.quantities import describe, duration
 from search.results.provenance import environment
 from search.settings import SearchSettings
 from search.signals import StopRequest
-from search.trials.study import ALLOTMENT, enqueue_points, start_launch, study_allotment
+from search.trials.study import enqueue_points, start_launch, study_allotment
 from search.workers.checkpoints import CheckpointStore
 from spaces import Space, SpaceContext
 from storage import StudyStore

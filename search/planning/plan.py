@@ -24,6 +24,8 @@ LEAST_TRIALS_IN_BUDGET, MOST_TRIALS_IN_BUDGET = 4, 10
 more trials first: only beyond the latter does a trial get more time than is usual in its space."""
 TRIAL_SECONDS = "trial_seconds"
 """Its name in the identity of a study whose trials take equal time."""
+ALLOTMENT = "allotment"
+"""The name of what such trials are allotted, in what is recorded of a launch's environment."""
 
 
 class Node(Config):

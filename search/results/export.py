@@ -16,8 +16,8 @@ from fmnist_models.config.files import EXPORT_FORMAT
 from fmnist_models.errors import OutputError
 from fmnist_models.files import make_folder, write_atomically
 from search.errors import UsageError
-from search.planning.plan import TRIAL_SECONDS
 from search.results.export_formats import Format, as_text, is_export
+from search.results.final_training import final_training
 from search.results.fresh_seeds import Evidence
 from search.results.provenance import code_digest
 from search.results.significance import simultaneous_interval
@@ -88,7 +88,7 @@ def _content(
     trials: dict[str, JsonValue] = {state: n for state, n in summary.trials.items() if n}
     number = evidence.winner.trial if evidence else best.number
     environment = dict(environment_of(store, number))
-    foreseen = final_seconds(store)
+    final = final_training(store)
     record = store.trial_record(number)
     return {
         "format": EXPORT_FORMAT,
@@ -106,23 +106,8 @@ def _content(
             "digests": {"data": identity.get("data_digest"), "code": code_digest()},
             **({"fresh_seeds": evidence.model_dump(mode="json")} if evidence else {}),
         },
-        **({"final_seconds": foreseen} if foreseen else {}),
+        **({"final_seconds": final.seconds} if final else {}),
     }
-
-
-def final_seconds(store: StudyStore) -> float | None:
-    """How long final training is to take: as the last launch says, else as long as the search.
-
-    None for a study of equal epochs, whose configurations say how many they are to have.
-    """
-    launches = store.launches.all()
-    if TRIAL_SECONDS not in store.identity or not launches:
-        return None
-    said = launches[-1].settings.get("final_seconds")
-    if isinstance(said, int | float):
-        return float(said)
-    spans = [(launch.ended_at or launch.heartbeat_at) - launch.started_at for launch in launches]
-    return max(1.0, round(sum(span.total_seconds() for span in spans), 1))
 
 
 def _how_sure(

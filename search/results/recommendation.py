@@ -7,14 +7,12 @@ taken where it is truly better with a probability of `CONFIDENCE`, else the best
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist, fmean, variance
 
-from optuna.trial import FrozenTrial
-
 from fmnist_models.config.base import Config, Probability
-from search.quantities import percent
-from search.trials.retry_chain import KNOWN_GOOD
+from search.quantities import duration, percent
 
 CONFIDENCE = 0.75
 AGREEMENT = 0.6
@@ -38,31 +36,48 @@ class Recommendation(Config):
     reason: str
 
 
-def recommend(complete: Sequence[FrozenTrial], images: int) -> Recommendation | None:
-    """Of COMPLETE trials, the best first, validated on `images`; None where there are none."""
-    points = [trial for trial in complete if KNOWN_GOOD in trial.user_attrs]
-    samples = [trial for trial in complete if KNOWN_GOOD not in trial.user_attrs]
-    if not complete:
+@dataclass(frozen=True)
+class Candidate:
+    """A COMPLETE trial; `accuracy` on the validation images, or as expected of final training."""
+
+    number: int
+    is_known_good: bool
+    accuracy: float
+
+
+def recommend(
+    candidates: Sequence[Candidate], images: int, final_seconds: float | None = None
+) -> Recommendation | None:
+    """The one to train to its end, validated on `images`; None where there are none.
+
+    `final_seconds`: accuracies are those expected of a final training of this length.
+    """
+    ranked = sorted(candidates, key=lambda one: (-one.accuracy, one.number))
+    points = [one for one in ranked if one.is_known_good]
+    samples = [one for one in ranked if not one.is_known_good]
+    if not ranked:
         return None
+    there = (
+        f" (accuracies as expected of {duration(final_seconds)} of final training)"
+        if final_seconds
+        else ""
+    )
     if not points or not samples:
-        kind = "known-good point" if points else "sample"
+        missing = "sample" if points else "known-good point"
         return Recommendation(
-            number=complete[0].number, probability=None, reason=f"no {_other(kind)} to compare with"
+            number=ranked[0].number,
+            probability=None,
+            reason=f"the best{there}, with no {missing} to compare it with",
         )
     sample, point = samples[0], points[0]
-    values = [trial.value or 0.0 for trial in samples]
-    probability = probability_better(values, point.value or 0.0, images)
-    taken = sample if probability >= CONFIDENCE else point
+    probability = probability_better([one.accuracy for one in samples], point.accuracy, images)
     reason = (
-        f"sample {sample.number} ({percent(sample.value)}) is truly better than known-good point "
-        f"{point.number} ({percent(point.value)}) with a probability of {100 * probability:.0f} %, "
-        f"and {100 * CONFIDENCE:.0f} are asked"
+        f"sample {sample.number} ({percent(sample.accuracy)}) truly beats known-good point "
+        f"{point.number} ({percent(point.accuracy)}) with a probability of {100 * probability:.0f} "
+        f"%, {100 * CONFIDENCE:.0f} % is asked{there}"
     )
+    taken = sample if probability >= CONFIDENCE else point
     return Recommendation(number=taken.number, probability=probability, reason=reason)
-
-
-def _other(kind: str) -> str:
-    return "sample" if kind == "known-good point" else "known-good point"
 
 
 def probability_better(samples: Sequence[float], point: float, images: int) -> float:

@@ -12,7 +12,8 @@ from fmnist_models.config.base import Config, Probability
 from fmnist_models.training.metrics import wilson_interval
 from search.errors import NoResultError
 from search.quantities import describe, percent
-from search.results.recommendation import Recommendation, recommend
+from search.results.final_training import FinalTraining, final_training
+from search.results.recommendation import Candidate, Recommendation, recommend
 from search.schedulers.rank_correlation import (
     RungCorrelation,
     correlation_line,
@@ -104,7 +105,25 @@ def _correlations(store: StudyStore, trials: Sequence[FrozenTrial]) -> list[Rung
 def _recommendation(store: StudyStore, complete: list[FrozenTrial]) -> Recommendation | None:
     if not complete:
         return None
-    return recommend(complete, _validation_images(store, complete[0].number))
+    final = final_training(store)
+    candidates = [
+        Candidate(
+            number=trial.number,
+            is_known_good=KNOWN_GOOD in trial.user_attrs,
+            accuracy=_expected(store, trial, final),
+        )
+        for trial in complete
+    ]
+    images = _validation_images(store, complete[0].number)
+    return recommend(candidates, images, final.seconds if final else None)
+
+
+def _expected(store: StudyStore, trial: FrozenTrial, final: FinalTraining | None) -> float:
+    """A trial's value, or what is expected of it in final training where that is foreseen."""
+    accuracy, record = trial.value or 0.0, store.trial_record(trial.number)
+    if final is None or record is None or not record.config:
+        return accuracy
+    return final.expected_accuracy(accuracy, record.config)
 
 
 def _validation_images(store: StudyStore, number: int) -> int:
@@ -171,13 +190,15 @@ def _best_lines(summary: Summary) -> list[str]:
     ]
     if summary.known_good is None:
         return [*lines, "No known-good starting point ran to its end, to compare it with."]
-    if summary.known_good_number == best.number:
-        return [*lines, "It is one of the known-good starting points: no sample beat it."]
     gain = 100 * (best.validation_accuracy - summary.known_good)
-    lines.append(
-        f"Compared with the best known-good starting point, trial {summary.known_good_number}: "
-        f"{percent(summary.known_good)}, so {gain:+.2f} points."
-    )
-    if summary.recommended:
-        lines.append(f"To train: trial {summary.recommended.number}; {summary.recommended.reason}.")
+    if summary.known_good_number == best.number:
+        lines.append("It is one of the known-good starting points: no sample beat it.")
+    else:
+        lines.append(
+            f"Compared with the best known-good starting point, trial {summary.known_good_number}: "
+            f"{percent(summary.known_good)}, so {gain:+.2f} points."
+        )
+    taken = summary.recommended
+    if taken and (taken.number != best.number or summary.known_good_number != best.number):
+        lines.append(f"To train: trial {taken.number}; {taken.reason}.")
     return lines

@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler
 from pydantic import JsonValue, ValidationError
 
 from search.errors import UsageError
-from search.planning.plan import TRIAL_SECONDS, TrialSetup
+from search.planning.plan import ALLOTMENT, TRIAL_SECONDS, TrialSetup
 from search.planning.trial_time import Allotment
 from search.samplers.registry import make_sampler
 from search.settings import SearchSettings
@@ -23,8 +23,6 @@ from spaces import Space, SpaceContext, get_space
 from storage import Database, LaunchStart, StudyStore
 
 OBJECTIVE = "validation accuracy"
-ALLOTMENT = "allotment"
-"""Its name in what is recorded of a launch's environment."""
 
 
 def open_study(

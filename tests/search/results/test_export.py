@@ -65,7 +65,7 @@ def test_the_best_is_compared_with_the_best_known_good_point(database: Database)
     assert (summary.known_good_number, summary.known_good) == (1, 0.8)
     compared, to_train = summary_lines(summary)[-2:]
     assert "+5.00 points" in compared
-    assert to_train.startswith("To train: trial 2; sample 2 (85.00 %) is truly better")
+    assert to_train.startswith("To train: trial 2; sample 2 (85.00 %) truly beats")
 
 
 def test_a_sample_ahead_by_luck_is_not_exported(database: Database, tmp_path: Path) -> None:

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.results.recommendation import CONFIDENCE, probability_better, recommend
-from search.trials.retry_chain import KNOWN_GOOD
+from search.results.recommendation import CONFIDENCE, Candidate, probability_better, recommend
 
 IMAGES = 10_000
 
 
-def complete(number: int, value: float, point: str | None = None) -> FrozenTrial:
-    attrs = {KNOWN_GOOD: point} if point else {}
-    trial = create_trial(state=TrialState.COMPLETE, value=value, user_attrs=attrs)
-    trial.number = number
-    return trial
-
-
-def best_first(*trials: FrozenTrial) -> list[FrozenTrial]:
-    return sorted(trials, key=lambda trial: -(trial.value or 0.0))
+def complete(number: int, accuracy: float, point: bool = False) -> Candidate:
+    return Candidate(number=number, is_known_good=point, accuracy=accuracy)
 
 
 @pytest.mark.parametrize(
     ("lead", "taken"), [(-0.01, 0), (0.0, 0), (0.0005, 0), (0.003, 2), (0.02, 2)]
 )
 def test_a_sample_is_taken_only_where_its_lead_is_no_luck(lead: float, taken: int) -> None:
-    trials = best_first(
-        complete(0, 0.93, "a"), complete(1, 0.92, "b"), complete(2, 0.93 + lead), complete(3, 0.91)
-    )
-    found = recommend(trials, IMAGES)
+    points = [complete(0, 0.93, point=True), complete(1, 0.92, point=True)]
+    found = recommend([*points, complete(2, 0.93 + lead), complete(3, 0.91)], IMAGES)
     assert found is not None
     assert found.number == taken
     assert found.probability is not None
@@ -41,7 +30,8 @@ def test_a_sample_is_taken_only_where_its_lead_is_no_luck(lead: float, taken: in
 
 def test_without_one_of_the_two_the_best_is_taken() -> None:
     assert recommend([], IMAGES) is None
-    for trials in ([complete(4, 0.9)], [complete(4, 0.9, "a"), complete(5, 0.8, "b")]):
+    both = [complete(5, 0.8, point=True), complete(4, 0.9, point=True)]
+    for trials in ([complete(4, 0.9)], both):
         found = recommend(trials, IMAGES)
         assert found is not None
         assert (found.number, found.probability) == (4, None)

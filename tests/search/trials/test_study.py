@@ -10,11 +10,11 @@ import pytest
 from optuna.trial import TrialState
 
 from search.errors import UsageError
+from search.planning.plan import ALLOTMENT
 from search.planning.trial_time import Allotment
 from search.settings import make_settings
 from search.trials.driver_leases import host_name, process_started, reap
 from search.trials.study import (
-    ALLOTMENT,
     enqueue_points,
     known_identity,
     open_study,

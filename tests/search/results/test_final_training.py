@@ -1,0 +1,99 @@
+"""What is expected of configurations in final training, and what is handed over for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import JsonValue
+
+from search.planning.plan import ALLOTMENT, TRIAL_SECONDS
+from search.planning.trial_time import Allotment
+from search.results.export import export
+from search.results.final_training import FinalTraining, final_training
+from search.results.summary import summarize, summary_lines
+from search.settings import make_settings
+from search.trials.retry_chain import KNOWN_GOOD
+from search.trials.study import open_study, optuna_study, start_launch
+from spaces import SpaceContext, get_space
+from storage import Database, StudyStore
+from tests.search.loop import ENVIRONMENT, IDENTITY, STUDY
+
+ALLOTTED = Allotment(
+    trial_seconds=100.0,
+    epochs=1,
+    train_images=50_000,
+    validation_images=10_000,
+    seconds_per_mac=1e-9,
+    seconds_per_pass=0.0,
+    seconds_per_image=0.0,
+)
+
+
+def config(passes: float) -> dict[str, JsonValue]:
+    """A configuration whose only epoch passes so often over the images, as JSON values."""
+    known = get_space("quick").configure("quick-2-16", SpaceContext(epochs=1))
+    whole: dict[str, JsonValue] = known.model_dump(mode="json")
+    return {**whole, "epoch_images": int(passes * 50_000)}
+
+
+def test_few_passes_gain_more_by_more_time_and_none_ever_loses() -> None:
+    final = FinalTraining(seconds=500.0, times=5.0, train_images=50_000)
+    few, many = (final.expected_accuracy(0.93, config(passes)) for passes in (4, 20))
+    assert few > many > 0.93
+    assert 1 - few == pytest.approx(0.07 * (1 + 1.6 / 20) / (1 + 1.6 / 4))
+    shorter = FinalTraining(seconds=10.0, times=0.1, train_images=50_000)
+    assert shorter.expected_accuracy(0.93, config(4)) == pytest.approx(0.93)
+
+
+def by_time(database: Database, **settings: object) -> StudyStore:
+    """A study of trials of 100 s, on two cores."""
+    wanted = make_settings(space="quick", trials=9, study=STUDY, **settings)
+    store = open_study(database, wanted, {**IDENTITY, TRIAL_SECONDS: 100.0})
+    about = {**ENVIRONMENT, "cpus": 2, ALLOTMENT: ALLOTTED.model_dump(mode="json")}
+    launch = start_launch(store, wanted, about)
+    store.launches.end(launch, "done")
+    return store
+
+
+def test_it_takes_as_long_as_is_said_else_as_the_search(database: Database) -> None:
+    said = final_training(by_time(database, final_seconds=500.0, time_budget_seconds=9.0))
+    assert said == FinalTraining(seconds=500.0, times=0.7 * 2 * 5, train_images=50_000)
+
+
+def test_it_takes_as_long_as_the_search_did(database: Database) -> None:
+    found = final_training(by_time(database))
+    assert found is not None
+    assert found.seconds == 1.0, "the least"
+
+
+def test_a_study_of_equal_epochs_foresees_none(database: Database) -> None:
+    store = open_study(database, make_settings(space="quick", trials=9, study=STUDY), IDENTITY)
+    start_launch(store, make_settings(space="quick", trials=9, study=STUDY), ENVIRONMENT)
+    assert final_training(store) is None
+    assert "final_seconds" not in json.dumps(summarize(store).model_dump(mode="json"))
+
+
+def test_what_is_best_in_final_training_is_handed_over(database: Database, tmp_path: Path) -> None:
+    """A wide point after few passes, behind a small one and a sample that have seen many."""
+    store = by_time(database, final_seconds=1000.0, time_budget_seconds=9.0)
+    study = optuna_study(store)
+    for accuracy, passes, point in ((0.937, 30, "small"), (0.936, 4, "wide"), (0.9371, 30, None)):
+        trial = study.ask()
+        if point:
+            trial.set_user_attr(KNOWN_GOOD, point)
+        launch = store.launches.all()[0].id
+        store.configure(trial, launch, config(passes), {})
+        study.tell(trial, accuracy)
+    summary = summarize(store)
+    assert summary.best.number == 2
+    assert summary.recommended.number == 1
+    last = summary_lines(summary)[-1]
+    assert "To train: trial 1; sample 2 (94.01 %)" in last
+    assert "known-good point 1 (95.30 %)" in last
+    assert "expected of 16 min 40 s of final training" in last
+    export(store, tmp_path / "best.json")
+    content = json.loads((tmp_path / "best.json").read_text())
+    assert (content["trial"], content["final_seconds"]) == (1, 1000.0)
+    assert content["validation_accuracy"] == 0.936, "what was seen, not what is expected"
