@@ -14,9 +14,9 @@ from pydantic import JsonValue
 from search.planning.plan import ALLOTMENT, TRIAL_SECONDS
 from storage import StudyStore
 
-TOO_FEW_PASSES = 1.6
+TOO_FEW_PASSES = 2.3
 """After p passes over the images the error is (1 + TOO_FEW_PASSES / p) times what it comes down to;
-fitted to known-good points of `quick` (benchmarks/LOG.md)."""
+fitted to two known-good points of `quick`, 2.2 to 3.0 each (benchmarks/LOG.md)."""
 OF_ALL_CORES = 0.7
 """What a training with all cores does of what trials of a core each do on them together
 (results/engine.md: 0.55 to 0.83)."""

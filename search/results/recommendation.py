@@ -15,7 +15,7 @@ from fmnist_models.config.base import Config, Probability
 from search.quantities import duration, percent
 
 CONFIDENCE = 0.75
-AGREEMENT = 0.6
+AGREEMENT = 0.7
 """Correlation, over images, of whether two good networks are right: much of the luck of the
 validation images is common to both (measured: benchmarks/LOG.md)."""
 SEED_DEVIATION = 0.001

@@ -46,7 +46,7 @@ def test_few_images_prove_less() -> None:
 def test_the_best_of_many_that_differ_by_luck_alone_is_not_believed() -> None:
     """Twenty equals and a point of the same accuracy, in 300 searches: the point is kept."""
     generator = np.random.default_rng(0)
-    noise = np.sqrt(0.93 * 0.07 * 0.4 / IMAGES + 1e-6)
+    noise = np.sqrt(0.93 * 0.07 * 0.3 / IMAGES + 1e-6)
     taken = unshrunk = 0
     for _ in range(300):
         samples = list(generator.normal(0.93, noise, 20))
@@ -59,7 +59,7 @@ def test_the_best_of_many_that_differ_by_luck_alone_is_not_believed() -> None:
 def test_what_is_promised_holds_where_samples_differ() -> None:
     """Of samples that are taken at 75 % or more, three in four are truly better, or more."""
     generator = np.random.default_rng(1)
-    noise = np.sqrt(0.93 * 0.07 * 0.4 / IMAGES + 1e-6)
+    noise = np.sqrt(0.93 * 0.07 * 0.3 / IMAGES + 1e-6)
     right = taken = 0
     for _ in range(500):
         true = generator.normal(0.927, 0.004, 8)
