@@ -15,6 +15,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune import PlacementGroupFactory
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
@@ -26,6 +27,12 @@ from search.planning.plan import SearchPlan, TrialSize
 from search.planning.trial_needs import TrialNeeds
 from search.trials.supervisor import Supervisor
 from search.workers.messages import MESSAGE, StartedTrial, WorkerSettings
+
+# Tune asks for workers with these in an environment of their own, and so passes by those that Ray
+# has started beforehand and that have torch by now. No trial of ours needs any of them. What is
+# unknown to another version of Ray stays as it is, and then workers start with their first trial.
+for _name in ("DEFAULT_ENV_VARS", "ENV_VARS_TO_PROPAGATE"):
+    getattr(class_cache, _name, set()).clear()
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 MOST_RESTARTS = 5
