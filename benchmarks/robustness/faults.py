@@ -185,6 +185,8 @@ def in_tests(*names: str) -> Callable[[Path], Outcome]:
 
     `names` are pytest's arguments; those marked long are among them.
     """
+    missing = [name for name in names if name.startswith("tests/") and not (ROOT / name).exists()]
+    assert not missing, missing
 
     def run(folder: Path) -> Outcome:
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "", *names]
@@ -198,33 +200,40 @@ def in_tests(*names: str) -> Callable[[Path], Outcome]:
 
 TESTS = "tests/search"
 FAULTS: dict[str, Callable[[Path], Outcome]] = {
-    "F1": in_tests(f"{TESTS}/test_killed_driver.py"),
+    "F1": in_tests(f"{TESTS}/trials/test_killed_driver.py"),
     "F2": killed_driver,
-    "F3": in_tests(f"{TESTS}/test_deaths.py", "-k", "some_calls"),
+    "F3": in_tests(f"{TESTS}/trials/test_deaths.py", "-k", "some_calls"),
     "F4": lambda folder: signalled(folder, signal.SIGINT),
     "F5": lambda folder: signalled(folder, signal.SIGTERM),
-    "F6": in_tests(f"{TESTS}/test_drivers.py", "-k", "stopped_beyond"),
+    "F6": in_tests(f"{TESTS}/trials/test_many_drivers.py", "-k", "stopped_beyond"),
     "F7, F8, F12": faulty_workers,
-    "F9": in_tests(f"{TESTS}/test_retries.py", "-k", "every_trial_fails"),
+    "F9": in_tests(f"{TESTS}/trials/test_retry_chain.py", "-k", "every_trial_fails"),
     "F10, F11, F19, F20": in_tests(
-        f"{TESTS}/test_worker.py",
-        f"{TESTS}/test_checkpoints.py",
+        f"{TESTS}/workers/test_worker.py",
+        f"{TESTS}/workers/test_worker_faults.py",
+        f"{TESTS}/workers/test_checkpoints.py",
         "tests/models/compute/test_memory.py",
     ),
-    "F13, F14, F15, F16": in_tests(f"{TESTS}/test_outages.py"),
+    "F13, F14, F15, F16": in_tests(f"{TESTS}/trials/test_database_outage.py"),
     "F18": in_tests(
-        *(f"{TESTS}/test_retries.py", f"{TESTS}/test_checkpoints.py", f"{TESTS}/test_outages.py"),
+        *(
+            f"{TESTS}/trials/test_retry_chain.py",
+            f"{TESTS}/workers/test_checkpoints.py",
+            f"{TESTS}/trials/test_database_outage.py",
+        ),
         *("tests/storage", "-k", "full or nearly_full or no_room"),
     ),
     "F21": two_drivers,
-    "F21 without Ray": in_tests(f"{TESTS}/test_drivers.py", "-k", "drivers and not minute"),
-    "F22": in_tests(f"{TESTS}/test_drivers.py", "-k", "clock"),
-    "F23": in_tests(f"{TESTS}/test_study.py"),
+    "F21 without Ray": in_tests(
+        f"{TESTS}/trials/test_many_drivers.py", "-k", "drivers and not minute"
+    ),
+    "F22": in_tests(f"{TESTS}/trials/test_many_drivers.py", "-k", "clock"),
+    "F23": in_tests(f"{TESTS}/trials/test_study.py"),
     "F24, F17": in_tests("tests/storage"),
     "F25, F26": in_tests("tests/search/cli/test_options.py", "tests/search/cli/test_files.py"),
-    "F27": in_tests(f"{TESTS}/test_drivers.py", "-k", "minute"),
+    "F27": in_tests(f"{TESTS}/trials/test_many_drivers.py", "-k", "minute"),
     "F28": slow_teardown,
-    "F29": in_tests(f"{TESTS}/test_export.py", "tests/models/final/test_train_killed.py"),
+    "F29": in_tests(f"{TESTS}/results/test_export.py", "tests/models/final/test_train_killed.py"),
 }
 
 
