@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 
 import optuna
 from rich.console import Console
@@ -57,35 +56,30 @@ def _search(settings: SearchSettings, stop: StopRequest, as_json: bool) -> None:
     source = find_data(settings.data_path)
     dataset = load_search_data(source, settings.train_samples)
     space = get_space(settings.space)
-    with (
-        open_site(settings.address, on_cpu=settings.gpus_per_trial == 0) as site,
-        ExitStack() as on,
-    ):
+    with open_site(settings.address, on_cpu=settings.gpus_per_trial == 0) as site:
         setup = set_up_trials(settings, space, device=site.device, nodes=site.nodes)
-        database = on.enter_context(
-            open_database(settings.storage, least_free_bytes=settings.min_free_bytes)
-        )
-        setup = of_study(setup, known_identity(database, settings.study), settings, space)
-        identity = study_identity(settings, space, setup, source.digest)
-        launch = Launch(
-            settings=settings,
-            stop=stop,
-            display=Display(Console(stderr=True), stop.budget),
-            space=space,
-            source=source,
-            dataset=dataset,
-            site=site,
-            setup=setup,
-            checkpoints=CheckpointStore(folder),
-            store=open_study(database, settings, identity),
-        )
-        session = _bring_to_total(launch)
-        best = conclude(
-            launch.store,
-            storage=settings.storage,
-            seconds=stop.budget.elapsed,
-            as_json=as_json,
-        ).best
+        with open_database(settings.storage, least_free_bytes=settings.min_free_bytes) as database:
+            setup = of_study(setup, known_identity(database, settings.study), settings, space)
+            identity = study_identity(settings, space, setup, source.digest)
+            launch = Launch(
+                settings=settings,
+                stop=stop,
+                display=Display(Console(stderr=True), stop.budget),
+                space=space,
+                source=source,
+                dataset=dataset,
+                site=site,
+                setup=setup,
+                checkpoints=CheckpointStore(folder),
+                store=open_study(database, settings, identity),
+            )
+            session = _bring_to_total(launch)
+            best = conclude(
+                launch.store,
+                storage=settings.storage,
+                seconds=stop.budget.elapsed,
+                as_json=as_json,
+            ).best
     if stop.signal:
         raise Interrupted(stop.signal)
     if session is not None and session.is_hopeless:

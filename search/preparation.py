@@ -60,9 +60,7 @@ class Preparation:
 def prepare(launch: Launch, finished_before: int) -> Preparation:
     """Measure and plan, record the launch, queue the known-good points, and say what is to come.
 
-    From the plan on Ray starts meanwhile.
-
-    `finished_before` counts the study's finished trials.
+    Ray begins to start when the plan is made. `finished_before` counts the study's finished trials.
     """
     settings, setup, budget = launch.settings, launch.setup, launch.stop.budget
     found = launch.site.measure(launch.space, setup, launch.dataset)
@@ -70,6 +68,8 @@ def prepare(launch: Launch, finished_before: int) -> Preparation:
     shares = needed_shares(launch.space, needs, found.nodes)
     plan = make_plan(settings, setup, nodes=found.nodes, shares=shares, budget=budget)
     own = measured_allotment(plan, found.machine.cost, launch.dataset)
+    if own is not None:
+        refuse_short_trials(launch.space, found.machine, own)
     launch.site.begin(plan)
     about = environment(
         plan=plan,
@@ -79,7 +79,6 @@ def prepare(launch: Launch, finished_before: int) -> Preparation:
         validation_images=len(launch.dataset.validation),
     )
     if own is not None:
-        refuse_short_trials(launch.space, found.machine, own)
         about[ALLOTMENT] = own.model_dump(mode="json")
     _say_of_precision(launch, found.machine.precision)
     launch_id = start_launch(launch.store, settings, about)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from fmnist_models.config.base import Config, explain
-from fmnist_models.config.files import read_config, read_final_seconds
+from fmnist_models.config.files import read_export
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.download import find_data
 from fmnist_models.errors import ConfigError
@@ -30,11 +30,12 @@ Kind = TypeVar("Kind", bound=Config)
 
 def train(options: Options) -> int:
     """Train one model, or several seeds of it."""
-    config = _changed(read_config(options.config), options.epochs, options.seed)
+    config, foreseen = read_export(options.config)
+    config = _changed(config, options.epochs, options.seed)
     device = _training_device(options.device)
     files = find_data(options.data_dir)
     say, extras = _watched(options)
-    config = _limited(options, config, files, device, options.seeds or 1, say)
+    config = _limited(options, config, foreseen, files, device, say)
     from fmnist_models.final.seeds import seeds_lines, train_several
     from fmnist_models.final.train import train as train_model
 
@@ -59,7 +60,8 @@ def train(options: Options) -> int:
 
 def distill(options: Options) -> int:
     """Train one model that a teacher helps."""
-    config = _changed(read_config(options.config), options.epochs, options.seed)
+    config, foreseen = read_export(options.config)
+    config = _changed(config, options.epochs, options.seed)
     device = _training_device(options.device)
     from fmnist_models.final.distill import DistillConfig
     from fmnist_models.final.distill import distill as distill_model
@@ -67,7 +69,7 @@ def distill(options: Options) -> int:
     how = _checked(DistillConfig, temperature=options.temperature, share=options.share)
     files = find_data(options.data_dir)
     say, extras = _watched(options)
-    config = _limited(options, config, files, device, 1, say)
+    config = _limited(options, config, foreseen, files, device, say)
     metrics = distill_model(
         options.teacher,
         config,
@@ -184,23 +186,32 @@ def _checked(kind: type[Kind], **values: object) -> Kind:
 
 
 def _limited(
-    options: Options, config: TrialConfig, files: DataFiles, device: str, runs: int, say: Say
+    options: Options,
+    config: TrialConfig,
+    foreseen: float | None,
+    files: DataFiles,
+    device: str,
+    say: Say,
 ) -> TrialConfig:
-    """`config` with no more epochs than fit into --max-minutes, or the time that its file says."""
-    minutes = options.max_minutes
-    foreseen = read_final_seconds(options.config)
-    if minutes is None and options.epochs is None and foreseen:
-        minutes = runs * foreseen / 60
+    """`config` with the epochs that fit into --max-minutes, or into the `foreseen` seconds a model.
+
+    Where epochs were shares of a time their number is no limit, but for --epochs.
+    """
+    minutes = None if options.epochs or foreseen is None else foreseen / 60
+    if options.max_minutes is not None:
+        minutes = options.max_minutes / (getattr(options, "seeds", None) or 1)
     if minutes is None:
         return config
-    from fmnist_models.final.time_budget import limit_epochs
+    from fmnist_models.final.time_budget import MOST_EPOCHS, limit_epochs
 
+    if config.epoch_images and not options.epochs:
+        config = config.model_copy(update={"epochs": MOST_EPOCHS})
     return limit_epochs(
         config,
         options.out,
         files=files,
         device=device,
-        minutes=minutes / runs,
+        minutes=minutes,
         fresh=options.force,
         say=say,
     )

@@ -89,16 +89,15 @@ def read_config(path: Path) -> TrialConfig:
 
     Raises ConfigError when it cannot be had.
     """
-    return parse_config(_json_text(path), str(path))
+    return read_export(path)[0]
 
 
-def read_final_seconds(path: Path) -> float | None:
-    """How long the file at `path` wants final training to take; None where it says nothing of it.
-
-    Raises ConfigError as `read_config` does.
-    """
+def read_export(path: Path) -> tuple[TrialConfig, float | None]:
+    """Likewise, with the seconds that its final training is to take where the file says so."""
     content = _parse(_json_text(path), str(path))
-    return content.final_seconds if isinstance(content, ExportedConfig) else None
+    if isinstance(content, ExportedConfig):
+        return content.config, content.final_seconds
+    return content, None
 
 
 def _json_text(path: Path) -> str:

@@ -40,13 +40,12 @@ def epochs_within(
 ) -> int:
     """The most epochs, 1 at least and `config.epochs` at most, that take up to `minutes`.
 
-    A configuration whose epochs are not the images once has as many as time buys: no such limit.
     The learning rate then falls over just so many, which an end in the middle would not allow.
     """
     step_seconds = _step_seconds(config, dataset, device, precision)
     steps = config.steps_per_epoch(len(dataset.train))
     fitting = int(SAFETY * 60 * minutes / (step_seconds * steps))
-    return max(1, min(MOST_EPOCHS if config.epoch_images else config.epochs, fitting))
+    return max(1, min(config.epochs, fitting))
 
 
 def _step_seconds(
@@ -99,11 +98,11 @@ def limit_epochs(
         return begun
     dataset = load_training_data(files)
     epochs = epochs_within(config, dataset, device, choose_precision(device), minutes)
-    if epochs < config.epochs:
-        say(f"{epochs} of {config.epochs} epochs fit into {minutes:.3g} minutes: training so many")
-    elif config.epoch_images:
+    if config.epoch_images:
         passes = epochs * config.epoch_images / len(dataset.train)
         say(f"{minutes:.3g} minutes: {passes:.1f} passes over the images, {epochs} epochs")
+    elif epochs < config.epochs:
+        say(f"{epochs} of {config.epochs} epochs fit into {minutes:.3g} minutes: training so many")
     return config.model_copy(update={"epochs": epochs})
 
 

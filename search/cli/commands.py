@@ -81,7 +81,7 @@ def export(
     else:
         taken = summary.recommended
         assert taken is not None
-        print(f"{path}: trial {taken.number}; {taken.reason}")
+        print(f"{path}: trial {taken.trial.number}; {taken.reason}")
     if chosen != "python":
         print(f"Next: python -m fmnist_models train {path} --out models/{study}")
     return 0

@@ -31,8 +31,8 @@ PROBE_BATCH = 128
 START_SECONDS = 12.0
 """From the start of Ray to the first trial's first batch: an allowance, not measured alone."""
 BESIDE_OTHERS = 1.12
-"""How much longer an epoch takes while other trials share memory and caches: 1.08 to 1.17 on two
-cores with bf16 (benchmarks/LOG.md); probes are timed alone."""
+"""How much longer an epoch takes on a CPU beside other trials, as probes are timed alone: 1.08 to
+1.17 on two cores with bf16 (benchmarks/LOG.md), not measured elsewhere. For the forecast alone."""
 LEAST_TIMEOUT_SECONDS, TIMEOUT_FACTOR = 600.0, 10.0
 """An epoch that takes longer than the former and so many times its estimate has stalled."""
 POINT_SHARE = 0.8
@@ -225,8 +225,9 @@ def estimate(
     total = (plan.epochs * sum(of_points) + sampled) / plan.concurrency
     if plan.concurrency > 1:
         # At the end half of a trial, in the mean, runs while the other workers have nothing left.
-        alone = (1 - 1 / plan.concurrency) * plan.epochs * seconds / 2 if trials > points else 0.0
-        total = BESIDE_OTHERS * (total + alone)
+        alone = (1 - 1 / plan.concurrency) * plan.epochs * seconds / 2
+        total += alone if trials > len(first) else 0.0
+        total *= BESIDE_OTHERS if plan.device == "cpu" else 1.0
     total = START_SECONDS + max(total, plan.epochs * max([seconds, *of_points]))
     return Estimate(reference, machine.epoch_seconds(reference.model), seconds, total)
 

@@ -106,11 +106,7 @@ def this_machine(gpus: int, card_memory_bytes: int) -> Node:
 
 
 def set_up_trials(
-    settings: SearchSettings,
-    space: Space,
-    *,
-    device: str,
-    nodes: Sequence[Node],
+    settings: SearchSettings, space: Space, *, device: str, nodes: Sequence[Node]
 ) -> TrialSetup:
     """Resolve what needs no measurement; raises UsageError where what was asked for does not fit.
 
@@ -148,12 +144,14 @@ def of_study(
 ) -> TrialSetup:
     """`setup` with the trials' time of the study that is gone on with, unless it was asked for.
 
-    `known` is the identity of that study, or None where there is none yet.
+    `known` is the identity of that study, or None where there is none yet. Raises UsageError where
+    a time of final training was asked for and its epochs are equal.
     """
     if known is None or settings.trial_seconds is not None or settings.epochs is not None:
         return setup
     said = known.get(TRIAL_SECONDS)
     seconds = float(said) if isinstance(said, int | float) else None
+    _refuse_final_time(settings, seconds)
     limit = _epoch_limit(settings, space, setup.device, seconds)
     return setup.model_copy(update={"trial_seconds": seconds, "max_epoch_seconds": limit})
 

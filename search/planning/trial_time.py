@@ -14,8 +14,8 @@ from fmnist_models.training.cost import VALIDATION_SHARE, CostModel
 from search.planning.plan import SearchPlan
 
 LEAST_PASSES, MOST_PASSES = 2.0, 40.0
-"""A network that gets through the images less often is not tried, and none trains on them more
-often: known-good points of `quick` gain little beyond (results/half_hour.md has 46)."""
+"""A network that gets through the images less often than the former is not tried, and none trains
+on them more often than the latter; chosen by hand."""
 
 
 class Allotment(Config):

@@ -22,11 +22,11 @@ from search.results.fresh_seeds import Evidence
 from search.results.provenance import code_digest
 from search.results.significance import simultaneous_interval
 from search.results.summary import (
-    BestTrial,
+    Recommendation,
+    ScoredTrial,
     Summary,
     environment_of,
     no_result,
-    scored_trial,
     summarize,
 )
 from storage import StudyStore
@@ -66,7 +66,7 @@ def export(
         raise no_result(store)
     check_place(path, force)
     make_folder(path.parent)
-    content = _content(store, summary, evidence)
+    content = _content(store, summary, summary.recommended, evidence)
     write_atomically(path, as_text(content, form).encode())
     return summary
 
@@ -78,13 +78,10 @@ def check_place(path: Path, force: bool) -> None:
 
 
 def _content(
-    store: StudyStore, summary: Summary, evidence: Evidence | None
+    store: StudyStore, summary: Summary, taken: Recommendation, evidence: Evidence | None
 ) -> dict[str, JsonValue]:
     """An `ExportedConfig` as JSON values; the search does not need torch to write one."""
-    identity, taken = store.identity, summary.recommended
-    if taken is None:
-        raise no_result(store)
-    best = scored_trial(store, taken.number)
+    identity, best = store.identity, taken.trial
     trials: dict[str, JsonValue] = {state: n for state, n in summary.trials.items() if n}
     number = evidence.winner.trial if evidence else best.number
     environment = dict(environment_of(store, number))
@@ -111,7 +108,7 @@ def _content(
 
 
 def _how_sure(
-    summary: Summary, best: BestTrial, environment: dict[str, JsonValue]
+    summary: Summary, best: ScoredTrial, environment: dict[str, JsonValue]
 ) -> dict[str, JsonValue]:
     """The intervals of the exported trial's value in the search."""
     images = int(str(environment["validation_images"]))

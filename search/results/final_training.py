@@ -6,20 +6,20 @@ handed over is to be best after final training, so values are compared as they a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from search.planning.plan import ALLOTMENT, TRIAL_SECONDS
-from storage import StudyStore
+from storage import Launch, StudyStore
 
 TOO_FEW_PASSES = 2.3
 """After p passes over the images the error is (1 + TOO_FEW_PASSES / p) times what it comes down to;
 fitted to two known-good points of `quick`, 2.2 to 3.0 each (benchmarks/LOG.md)."""
-OF_ALL_CORES = 0.7
-"""What a training with all cores does of what trials of a core each do on them together
-(results/engine.md: 0.55 to 0.83)."""
+SEVERAL_CORES = 1.4
+"""How many times as fast as on one core a training is on several: measured on two (1.1 to 1.7,
+results/engine.md), and no more is counted on."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class FinalTraining:
 
     def expected_accuracy(self, accuracy: float, config: Mapping[str, JsonValue]) -> float:
         """What a `TrialConfig`, as JSON values, that had `accuracy` is expected to reach."""
-        epochs, images = float(str(config["epochs"])), float(str(config.get("epoch_images") or 0))
-        passes = epochs * (images / self.train_images or 1.0)
+        images = config.get("epoch_images") or self.train_images
+        passes = float(str(config["epochs"])) * float(str(images)) / self.train_images
         longer = max(1.0, self.times) * passes
         error = (1 - accuracy) * (1 + TOO_FEW_PASSES / longer) / (1 + TOO_FEW_PASSES / passes)
         return 1 - error
 
 
 def final_training(store: StudyStore) -> FinalTraining | None:
-    """As the last launch says, else as long as the search took.
+    """As the last launch says, else as long as the search took by the clock, all launches together.
 
     None for a study of equal epochs, whose configurations say how many they are to have.
     """
@@ -50,11 +50,20 @@ def final_training(store: StudyStore) -> FinalTraining | None:
     trial = store.identity.get(TRIAL_SECONDS)
     if not isinstance(trial, int | float) or not isinstance(images, int):
         return None
-    said, cpus = launches[-1].settings.get("final_seconds"), launches[-1].environment.get("cpus")
-    took = sum(
-        ((launch.ended_at or launch.heartbeat_at) - launch.started_at).total_seconds()
-        for launch in launches
-    )
-    seconds = float(said) if isinstance(said, int | float) else max(1.0, round(took, 1))
-    at_once = max(1.0, OF_ALL_CORES * float(cpus)) if isinstance(cpus, int | float) else 1.0
-    return FinalTraining(seconds, at_once * seconds / trial, images)
+    last = launches[-1]
+    said = last.settings.get("final_seconds")
+    seconds = float(said) if isinstance(said, int | float) else max(1.0, search_seconds(launches))
+    cpus = last.environment.get("cpus")
+    on_several = last.environment.get("device") == "cpu" and isinstance(cpus, int | float)
+    speed = SEVERAL_CORES if on_several and float(str(cpus)) >= 2 else 1.0
+    return FinalTraining(seconds, speed * seconds / trial, images)
+
+
+def search_seconds(launches: Sequence[Launch]) -> float:
+    """How long any of `launches`, the oldest first, was at work; side by side they count once."""
+    total, until = 0.0, launches[0].started_at
+    for launch in launches:
+        ended = launch.ended_at or launch.heartbeat_at
+        total += max(0.0, (ended - max(until, launch.started_at)).total_seconds())
+        until = max(until, ended)
+    return round(total, 1)

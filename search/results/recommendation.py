@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist, fmean, variance
 
-from fmnist_models.config.base import Config, Probability
 from search.quantities import duration, percent
 
 CONFIDENCE = 0.75
@@ -24,18 +23,6 @@ FEWEST = 3
 """Samples from which their spread is known, and so how far luck made the best of them best."""
 
 
-class Recommendation(Config):
-    """A COMPLETE trial to train to the end, and why in words.
-
-    `probability` is that of the best sample being truly better than the best known-good point;
-    None where one of the two is missing.
-    """
-
-    number: int
-    probability: Probability | None
-    reason: str
-
-
 @dataclass(frozen=True)
 class Candidate:
     """A COMPLETE trial; `accuracy` on the validation images, or as expected of final training."""
@@ -45,9 +32,22 @@ class Candidate:
     accuracy: float
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The number of the trial to train to the end, and why in words.
+
+    `probability` is that of the best sample being truly better than the best known-good point;
+    None where one of the two is missing.
+    """
+
+    number: int
+    probability: float | None
+    reason: str
+
+
 def recommend(
     candidates: Sequence[Candidate], images: int, final_seconds: float | None = None
-) -> Recommendation | None:
+) -> Choice | None:
     """The one to train to its end, validated on `images`; None where there are none.
 
     `final_seconds`: accuracies are those expected of a final training of this length.
@@ -64,7 +64,7 @@ def recommend(
     )
     if not points or not samples:
         missing = "sample" if points else "known-good point"
-        return Recommendation(
+        return Choice(
             number=ranked[0].number,
             probability=None,
             reason=f"the best{there}, with no {missing} to compare it with",
@@ -77,7 +77,7 @@ def recommend(
         f"%, {100 * CONFIDENCE:.0f} % is asked{there}"
     )
     taken = sample if probability >= CONFIDENCE else point
-    return Recommendation(number=taken.number, probability=probability, reason=reason)
+    return Choice(number=taken.number, probability=probability, reason=reason)
 
 
 def probability_better(samples: Sequence[float], point: float, images: int) -> float:

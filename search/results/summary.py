@@ -13,7 +13,7 @@ from fmnist_models.training.metrics import wilson_interval
 from search.errors import NoResultError
 from search.quantities import describe, percent
 from search.results.final_training import FinalTraining, final_training
-from search.results.recommendation import Candidate, Recommendation, recommend
+from search.results.recommendation import Candidate, recommend
 from search.schedulers.rank_correlation import (
     RungCorrelation,
     correlation_line,
@@ -25,8 +25,8 @@ from search.trials.retry_chain import INTERRUPTED, KNOWN_GOOD
 from storage import StudyStore
 
 
-class BestTrial(Config):
-    """A COMPLETE trial, the study's best above all.
+class ScoredTrial(Config):
+    """What a COMPLETE trial came to.
 
     `interval` is Wilson's at 95 %, for this one model: it leaves out the luck of being the best of
     many, which only fresh seeds or the test set show.
@@ -38,21 +38,32 @@ class BestTrial(Config):
     config: dict[str, JsonValue]
 
 
+class Recommendation(Config):
+    """The trial to train to the end, with why in words: see recommendation.py.
+
+    `probability` is that of the best sample being truly better than the best known-good point;
+    None where one of the two is missing.
+    """
+
+    trial: ScoredTrial
+    probability: Probability | None
+    reason: str
+
+
 class Summary(Config):
     """A study's state as `status` and the end of a search show it.
 
     `trials` are counts by state; `interrupted` of those in FAIL were given up through no fault of
     theirs and queued again. `known_good` is the best value of the space's known-good points, with
     which the search is compared; None where none of them ran all its epochs. `rung_correlations`
-    are those of the last launch's rungs. `recommended` is the trial to export, which is a sample
-    only where it is better than the known-good points beyond doubt.
+    are those of the last launch's rungs. `recommended` is what is exported.
     """
 
     study: str
     trials: dict[str, int]
     interrupted: int
     epochs_trained: int
-    best: BestTrial | None
+    best: ScoredTrial | None
     known_good: float | None
     known_good_number: int | None
     recommended: Recommendation | None
@@ -69,7 +80,7 @@ def summarize(store: StudyStore) -> Summary:
         trials={state.name: sum(t.state == state for t in trials) for state in TrialState},
         interrupted=sum(t.state == TrialState.FAIL and INTERRUPTED in t.user_attrs for t in trials),
         epochs_trained=store.epoch_count(),
-        best=_best_trial(store, complete[0]) if complete else None,
+        best=_scored(store, complete[0]) if complete else None,
         known_good=known_good.value if known_good else None,
         known_good_number=known_good.number if known_good else None,
         recommended=_recommendation(store, complete),
@@ -115,12 +126,19 @@ def _recommendation(store: StudyStore, complete: list[FrozenTrial]) -> Recommend
         for trial in complete
     ]
     images = _validation_images(store, complete[0].number)
-    return recommend(candidates, images, final.seconds if final else None)
+    choice = recommend(candidates, images, final.seconds if final else None)
+    if choice is None:
+        return None
+    chosen = next(trial for trial in complete if trial.number == choice.number)
+    return Recommendation(
+        trial=_scored(store, chosen), probability=choice.probability, reason=choice.reason
+    )
 
 
 def _expected(store: StudyStore, trial: FrozenTrial, final: FinalTraining | None) -> float:
     """A trial's value, or what is expected of it in final training where that is foreseen."""
-    accuracy, record = trial.value or 0.0, store.trial_record(trial.number)
+    accuracy = trial.value or 0.0
+    record = store.trial_record(trial.number) if final else None
     if final is None or record is None or not record.config:
         return accuracy
     return final.expected_accuracy(accuracy, record.config)
@@ -130,19 +148,11 @@ def _validation_images(store: StudyStore, number: int) -> int:
     return int(str(environment_of(store, number)["validation_images"]))
 
 
-def scored_trial(store: StudyStore, number: int) -> BestTrial:
-    """What a COMPLETE trial came to; raises NoResultError where `number` is none."""
-    found = next((t for t in best_first(store.trials()) if t.number == number), None)
-    if found is None:
-        raise no_result(store)
-    return _best_trial(store, found)
-
-
-def _best_trial(store: StudyStore, trial: FrozenTrial) -> BestTrial:
+def _scored(store: StudyStore, trial: FrozenTrial) -> ScoredTrial:
     accuracy = trial.value or 0.0
     record = store.trial_record(trial.number)
     images = _validation_images(store, trial.number)
-    return BestTrial(
+    return ScoredTrial(
         number=trial.number,
         validation_accuracy=accuracy,
         interval=wilson_interval(round(accuracy * images), images),
@@ -190,15 +200,15 @@ def _best_lines(summary: Summary) -> list[str]:
     ]
     if summary.known_good is None:
         return [*lines, "No known-good starting point ran to its end, to compare it with."]
-    gain = 100 * (best.validation_accuracy - summary.known_good)
     if summary.known_good_number == best.number:
         lines.append("It is one of the known-good starting points: no sample beat it.")
     else:
+        gain = 100 * (best.validation_accuracy - summary.known_good)
         lines.append(
             f"Compared with the best known-good starting point, trial {summary.known_good_number}: "
             f"{percent(summary.known_good)}, so {gain:+.2f} points."
         )
-    taken = summary.recommended
-    if taken and (taken.number != best.number or summary.known_good_number != best.number):
-        lines.append(f"To train: trial {taken.number}; {taken.reason}.")
+    if summary.recommended:
+        trial, reason = summary.recommended.trial, summary.recommended.reason
+        lines.append(f"To train: trial {trial.number}; {reason}.")
     return lines

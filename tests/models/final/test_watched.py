@@ -210,4 +210,6 @@ def test_an_export_of_a_search_by_time_says_how_long_to_train(
     assert main([*arguments, "out"]) == 0
     assert "nothing to do" in capsys.readouterr().err
     assert main([*arguments, "two", "--epochs", "2"]) == 0
-    assert json.loads((folder / "two" / "config.json").read_text())["epochs"] == 2
+    assert main([*arguments, "most", "--epochs", "2", "--max-minutes", "1"]) == 0
+    for name in ("two", "most"):
+        assert json.loads((folder / name / "config.json").read_text())["epochs"] == 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,16 +24,6 @@ MakeConfig = Callable[..., TrialConfig]
 EVERY = [*((name, "fp32") for name in FAMILIES), ("quick", "bf16")]
 """bf16 is the same code for each family, and slow where it is emulated."""
 every = pytest.mark.parametrize(("name", "precision"), EVERY)
-
-
-@pytest.fixture(scope="module")
-def fewer(few: Dataset) -> Dataset:
-    """200 images to train, 100 to validate."""
-    return replace(
-        few,
-        train=few.train.subset(torch.arange(200)),
-        validation=few.validation.subset(torch.arange(100)),
-    )
 
 
 def with_dropout(name: str) -> ModelConfig:

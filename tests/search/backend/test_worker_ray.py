@@ -35,8 +35,7 @@ from tests.search.loop import STUDY
 from tests.search.made_up_faults import faults_taken
 from tests.search.programs import is_loopback
 from tests.search.ray_loop import NODE, search_on_ray
-
-TIMES = {"seconds", "images_per_second", "peak_memory_bytes"}
+from tests.search.workers.driven import TIMES, settings_for
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +53,7 @@ def _faults(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settings(small_data: Path, tmp_path: Path) -> WorkerSettings:
-    return WorkerSettings(
-        data_dir=str(small_data),
-        train_samples=1000,
-        device="cpu",
-        precision="fp32",
-        threads=1,
-        checkpoint_dir=str(tmp_path / "checkpoints"),
-    )
+    return settings_for(small_data, tmp_path)
 
 
 class Process:

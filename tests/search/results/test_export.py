@@ -53,7 +53,9 @@ def test_of_equals_the_earlier_is_best(database: Database) -> None:
     summary = summarize(session.store)
     assert summary.best.number == 1
     assert (summary.known_good_number, summary.known_good) == (1, 0.8)
-    assert "no sample beat it" in summary_lines(summary)[-1]
+    compared, to_train = summary_lines(summary)[-2:]
+    assert "no sample beat it" in compared
+    assert to_train.startswith("To train: trial 1;")
 
 
 def test_the_best_is_compared_with_the_best_known_good_point(database: Database) -> None:

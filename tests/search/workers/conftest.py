@@ -11,6 +11,7 @@ import torch
 from fmnist_models.config.registry import FAMILIES
 from search.workers.messages import WorkerSettings
 from tests.faulty import ENTRY
+from tests.search.workers.driven import settings_for
 
 
 @pytest.fixture
@@ -20,12 +21,5 @@ def settings(
     """On a CPU, 1,000 images; the faulty family is known, torch has its threads back afterwards."""
     monkeypatch.setitem(FAMILIES, *ENTRY)
     threads = torch.get_num_threads()
-    yield WorkerSettings(
-        data_dir=str(small_data),
-        train_samples=1000,
-        device="cpu",
-        precision="fp32",
-        threads=1,
-        checkpoint_dir=str(tmp_path / "checkpoints"),
-    )
+    yield settings_for(small_data, tmp_path)
     torch.set_num_threads(threads)

@@ -26,6 +26,18 @@ TIMES = {"seconds", "images_per_second", "peak_memory_bytes"}
 Curve = list[dict[str, Any]]
 
 
+def settings_for(data: Path, folder: Path) -> WorkerSettings:
+    """On a CPU, 1,000 images of `data`, checkpoints in `folder`."""
+    return WorkerSettings(
+        data_dir=str(data),
+        train_samples=1000,
+        device="cpu",
+        precision="fp32",
+        threads=1,
+        checkpoint_dir=str(folder / "checkpoints"),
+    )
+
+
 def store_of(settings: WorkerSettings) -> CheckpointStore:
     assert settings.checkpoint_dir
     return CheckpointStore(Path(settings.checkpoint_dir))
