@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +22,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.accuracy.commands import MOST_EPOCHS, SPARE_MINUTES, run, trained
 from benchmarks.accuracy.rivals import NETWORKS, Task
 from benchmarks.report import machine, table
 from benchmarks.speed import usual
@@ -31,10 +30,7 @@ from fmnist_models.data.download import find_data
 from fmnist_models.files import write_atomically
 from fmnist_models.training.metrics import wilson_interval
 
-ROOT = Path(__file__).resolve().parents[2]
-POINT, MOST_EPOCHS = "quick-2-32", 300
-SPARE_MINUTES = 0.75
-"""Of ours: for the test set, and for what `--max-minutes` may be wrong by."""
+POINT = "quick-2-32"
 
 
 def rival(name: str, minutes: float, source: Path) -> dict[str, Any]:
@@ -76,13 +72,13 @@ def ours(minutes: float, search_minutes: float) -> dict[str, Any]:
         budget = f"{round(60 * search_minutes)}s"
         search = ["run_search.py", "--space", "quick", "--trials", "1000"]
         search += ["--time-budget", budget, "--json"]
-        found = json.loads(_run([str(ROOT / search[0]), *search[1:]], place).splitlines()[-1])
+        found = json.loads(run(search, place).splitlines()[-1])
         left = round(minutes - (time.monotonic() - start) / 60 - SPARE_MINUTES, 2)
         train = ["-m", "fmnist_models", "train", "quick.best.json", "--out", "model"]
         train += ["--max-minutes", str(left), "--no-report"]
-        _run(train, place)
+        run(train, place)
         return {
-            **_trained(Path(place) / "model"),
+            **trained(Path(place) / "model"),
             "seconds": time.monotonic() - start,
             "commands": [" ".join(["python", *command]) for command in (search, train)],
             "trials": sum(found["trials"].values()),
@@ -97,56 +93,32 @@ def point(minutes: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         take = ["-m", "spaces", "point", "quick", POINT, "--out", "point.json"]
         take += ["--epochs", str(MOST_EPOCHS)]
-        _run(take, place)
+        run(take, place)
         train = ["-m", "fmnist_models", "train", "point.json", "--out", "model", "--no-report"]
         train += ["--max-minutes", str(minutes - SPARE_MINUTES)]
-        _run(train, place)
+        run(train, place)
         return {
-            **_trained(Path(place) / "model"),
+            **trained(Path(place) / "model"),
             "seconds": time.monotonic() - start,
             "commands": [" ".join(["python", *command]) for command in (take, train)],
         }
 
 
-def _trained(folder: Path) -> dict[str, Any]:
-    """What a trained model came to, of which the test set was read once."""
-    metrics = json.loads((folder / "metrics.json").read_text())
-    config = json.loads((folder / "config.json").read_text())
-    return {
-        "right": round(10_000 * metrics["test_accuracy"]),
-        "final_epochs": config["epochs"],
-        "config": config,
-    }
-
-
-def _run(arguments: list[str], folder: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return done.stdout
-
-
 def report(runs: dict[str, dict[str, Any]]) -> str:
     """A row a method, best first."""
     rows = []
-    for name, run in sorted(runs.items(), key=lambda item: -item[1]["right"]):
-        low, high = wilson_interval(run["right"], 10_000)
-        searched = f"{100 * run['search_accuracy']:.2f}" if "search_accuracy" in run else ""
+    for name, one in sorted(runs.items(), key=lambda item: -item[1]["right"]):
+        low, high = wilson_interval(one["right"], 10_000)
+        searched = f"{100 * one['search_accuracy']:.2f}" if "search_accuracy" in one else ""
         rows.append(
             [
                 name,
-                f"{run['right'] / 100:.2f}",
+                f"{one['right'] / 100:.2f}",
                 f"{100 * low:.2f} to {100 * high:.2f}",
-                f"{run['seconds'] / 60:.1f}",
-                run.get("trials", ""),
+                f"{one['seconds'] / 60:.1f}",
+                one.get("trials", ""),
                 searched,
-                run.get("final_epochs", ""),
+                str(one.get("final_epochs", "")).strip("[]"),
             ]
         )
     header = ["", "test %", "95 %", "minutes", "trials", "search's best %", "final epochs"]
@@ -166,19 +138,19 @@ def main() -> None:
         if name in content["runs"]:
             continue
         if name == "ours":
-            run = ours(options.minutes, options.search)
+            one = ours(options.minutes, options.search)
         elif name == "point":
-            run = point(options.minutes)
+            one = point(options.minutes)
         elif name == "boosting":
-            run = boosting(source)
+            one = boosting(source)
         else:
-            run = rival(name, options.minutes, source)
-        run["command"] = "python -m benchmarks.accuracy.half_hour " + " ".join(sys.argv[1:])
-        content["runs"][name] = run
+            one = rival(name, options.minutes, source)
+        one["command"] = "python -m benchmarks.accuracy.half_hour " + " ".join(sys.argv[1:])
+        content["runs"][name] = one
         content["machine"] = machine(["torch", "torchvision", "ray", "optuna"])
         write_atomically(kept, (json.dumps(content, indent=1) + "\n").encode())
         write_atomically(options.out.with_suffix(".md"), report(content["runs"]).encode())
-        print(name, run, flush=True)
+        print(name, one, flush=True)
 
 
 if __name__ == "__main__":

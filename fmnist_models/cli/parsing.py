@@ -15,25 +15,7 @@ def build_parser() -> Parser:
     """The parser of all commands."""
     parser = Parser(prog="python -m fmnist_models", description=DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    train = commands.add_parser(
-        "train",
-        help="train a configuration on all training images, score it once on the test set",
-        description="Train a configuration on all 60,000 training images for its number of "
-        "epochs and keep the weights after the last one, averaged (EMA, SWA) if it says so; the "
-        "test set is read once, at the end. Killed, it goes on from its last epoch when started "
-        "again.",
-    )
-    train.add_argument(
-        "config", type=Path, help="file that `python -m search export` wrote, JSON or YAML"
-    )
-    _add_training(train)
-    train.add_argument(
-        "--seeds",
-        type=whole_number(1, 100),
-        metavar="N",
-        help="train N models, with seeds upwards from the configuration's, into OUT/seed-..., and "
-        "report all (default: one model into OUT)",
-    )
+    _add_train(commands)
     _add_evaluate(commands)
     _add_predict(commands)
     _add_onnx(commands)
@@ -93,6 +75,37 @@ def _add_training(command: Parser) -> None:
     )
     _add_data(command)
     _add_device(command)
+
+
+def _add_train(commands: Commands) -> None:
+    train = commands.add_parser(
+        "train",
+        help="train a configuration on all training images, score it once on the test set",
+        description="Train a configuration on all 60,000 training images for its number of "
+        "epochs and keep the weights after the last one, averaged (EMA, SWA) if it says so; the "
+        "test set is read once, at the end. Killed, it goes on from its last epoch when started "
+        "again.",
+    )
+    train.add_argument(
+        "config", type=Path, help="file that `python -m search export` wrote, JSON or YAML"
+    )
+    _add_training(train)
+    several = train.add_mutually_exclusive_group()
+    several.add_argument(
+        "--members",
+        type=whole_number(1, 64),
+        metavar="N",
+        help="train an ensemble of N members side by side, each on its share of the CPU cores, "
+        "with seeds upwards from the configuration's (default: on CPUs a member a core, 4 at most, "
+        "for an export of a search by time; else 1)",
+    )
+    several.add_argument(
+        "--seeds",
+        type=whole_number(1, 100),
+        metavar="N",
+        help="train N models, with seeds upwards from the configuration's, into OUT/seed-..., and "
+        "report all (default: one model into OUT)",
+    )
 
 
 def _add_evaluate(commands: Commands) -> None:

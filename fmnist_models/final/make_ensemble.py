@@ -26,7 +26,7 @@ from fmnist_models.saved_model.folder import (
     load_config,
     load_metrics,
     load_network,
-    remove_model,
+    remove_files,
     save_metrics,
     save_model,
 )
@@ -54,7 +54,7 @@ def make_ensemble(
     )
     metrics = [load_metrics(source) for source in sources]
     if force:
-        remove_model(folder)
+        remove_files(folder)
     make_folder(folder)
     save_model(folder, _network(networks, config, header), config, header)
     save_metrics(folder, _metrics(metrics))
@@ -140,4 +140,5 @@ def _metrics(members: Sequence[ModelMetrics]) -> ModelMetrics:
             "made_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
         epochs=[],
+        member_epochs=tuple(tuple(member.epochs) for member in members),
     )

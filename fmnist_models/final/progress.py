@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -47,19 +48,15 @@ class Bar:
     """A progress bar with epoch, loss, accuracy, speed, time taken and time left."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            expand=True,
-            speed_estimate_period=SPEED_SECONDS,
-        )
+        self._progress, self._name = _progress(console), ""
         self._task: TaskID | None = None
         self._epochs = self._done = 0
+
+    def another(self, name: str) -> Bar:
+        """A bar under this one for a training that runs beside, with its name in front."""
+        bar = copy(self)
+        bar._name = name
+        return bar
 
     def begin(self, epochs: int, done: Sequence[EpochMetrics]) -> None:
         """Show the bar, at what is done already."""
@@ -67,7 +64,7 @@ class Bar:
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(
-            "",
+            self._name,
             total=epochs,
             completed=len(done),
             epoch=self._epoch,
@@ -104,6 +101,20 @@ def figures_of(metrics: EpochMetrics) -> str:
     return (
         f"loss {metrics.train_loss:.4f}  accuracy {100 * metrics.train_accuracy:.2f} %  "
         f"{metrics.images_per_second:,.0f} images/s"
+    )
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}epoch {task.fields[epoch]}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        expand=True,
+        speed_estimate_period=SPEED_SECONDS,
     )
 
 

@@ -61,21 +61,27 @@ def png(figure: Figure) -> bytes:
 
 
 def learning_curves(
-    epochs: Sequence[EpochMetrics], test: tuple[float, tuple[float, float]] | None
+    trainings: Sequence[Sequence[EpochMetrics]], test: tuple[float, tuple[float, float]] | None
 ) -> Figure:
-    """Loss and accuracy over the epochs; `test` is the test accuracy with its interval."""
+    """Loss and accuracy over the epochs of each of the `trainings`, a curve each in one colour.
+
+    `test` is the test accuracy with its interval.
+    """
     with rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2)
-        x = [e.epoch for e in epochs]
-        _curve(left, x, [e.train_loss for e in epochs], BLUE, "training")
+        for number, epochs in enumerate(trainings):
+            hidden = "_" if number else ""  # in front of a label it keeps it out of the legend
+            x = [e.epoch for e in epochs]
+            _curve(left, x, [e.train_loss for e in epochs], BLUE, f"{hidden}training")
+            shown = f"{hidden}training, augmented images"
+            _curve(right, x, [e.train_accuracy for e in epochs], BLUE, shown)
+            validated = [(e.epoch, e.val_accuracy) for e in epochs if e.val_accuracy is not None]
+            if validated:
+                places, values = [e for e, _ in validated], [v for _, v in validated]
+                _curve(right, places, values, SOFT, f"{hidden}validation")
         left.set(title="Training loss", xlabel="epoch")
         left.set_ylim(bottom=0)
-        _curve(right, x, [e.train_accuracy for e in epochs], BLUE, "training, augmented images")
-        validated = [(e.epoch, e.val_accuracy) for e in epochs if e.val_accuracy is not None]
-        if validated:
-            places, values = [e for e, _ in validated], [v for _, v in validated]
-            _curve(right, places, values, SOFT, "validation")
         if test:
             accuracy, (low, high) = test
             right.axhspan(low, high, color=ORANGE, alpha=0.18, linewidth=0)

@@ -138,13 +138,14 @@ def _pictures(metrics: ModelMetrics, tested: TestOutcome) -> Iterator[Picture]:
         "image to start from, black pixels cannot count.",
         png(image_charts.saliency(seen, _attributed(tested, seen))),
     )
-    if metrics.epochs:
+    trainings = [epochs for epochs in (metrics.epochs, *metrics.member_epochs) if epochs]
+    if trainings:
         yield Picture(
             "learning-curves",
             "How it was trained",
             "Training accuracy is of augmented images, which are harder than plain ones. The test "
             "set was read after the last epoch only.",
-            png(charts.learning_curves(metrics.epochs, (reading.accuracy, reading.interval))),
+            png(charts.learning_curves(trainings, (reading.accuracy, reading.interval))),
         )
 
 

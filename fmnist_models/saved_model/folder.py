@@ -7,6 +7,7 @@ DIR/README.md           the model card
 DIR/report.html         the same with pictures, in one file
 DIR/pictures/*.png      the pictures
 DIR/events/             training curves for TensorBoard
+DIR/members/            of an ensemble that was trained as one: its members' folders
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import math
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from pydantic import JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -37,9 +39,9 @@ from fmnist_models.training.metrics import EpochMetrics
 WEIGHTS, CONFIG, METRICS = "model.safetensors", "config.json", "metrics.json"
 CARD, REPORT, PICTURES, EVENTS = "README.md", "report.html", "pictures", "events"
 TEACHER, ONNX = "teacher.json", "model.onnx"
-CHECKPOINT = "checkpoint.bin"
+CHECKPOINT, MEMBERS = "checkpoint.bin", "members"
 OURS = (WEIGHTS, CONFIG, METRICS, CARD, REPORT, PICTURES, EVENTS, TEACHER, ONNX, CHECKPOINT)
-"""All that we put into a model folder; anything else there is somebody's own."""
+"""All that we put into a model folder beside MEMBERS; anything else there is somebody's own."""
 FILES_WITHIN = {PICTURES: "*.png", EVENTS: "events.out.tfevents.*"}
 CARD_START = "---\nlibrary_name: fmnist-search\n"
 MOST_CLASSES = 256
@@ -64,8 +66,8 @@ class TestReading(Config):
 class ModelMetrics(Config):
     """What is known of a trained model. `test_*` repeat the last entry of `test_readings`.
 
-    `teacher` says what a distilled model learned from; an ensemble has no epochs of its own, its
-    `train_seconds` are those of all members.
+    `teacher` says what a distilled model learned from; an ensemble has no epochs of its own but its
+    members', its `train_seconds` are those of all members.
     """
 
     test_accuracy: Probability | None = None
@@ -77,6 +79,9 @@ class ModelMetrics(Config):
     data_digest: str
     environment: dict[str, JsonValue]
     epochs: list[EpochMetrics]
+    member_epochs: Annotated[
+        tuple[tuple[EpochMetrics, ...], ...], Field(exclude_if=lambda curves: not curves)
+    ] = ()
     teacher: dict[str, JsonValue] | None = None
 
     def with_reading(self, reading: TestReading) -> ModelMetrics:
@@ -226,14 +231,25 @@ def foreign_names(folder: Path) -> list[str]:
     """The names in `folder` that are not ours, sorted; none where there is no folder."""
     if not folder.is_dir():
         return []
-    return sorted({path.name for path in folder.iterdir()} - set(OURS))
+    return sorted({path.name for path in folder.iterdir()} - {*OURS, MEMBERS})
 
 
 def remove_model(folder: Path) -> None:
-    """Remove what we put into a model folder, and nothing else.
+    """Remove what we put into a model folder, its members' folders too, and nothing else.
 
     What only has the name of one of our files or folders, somebody's own README.md say, stays.
     """
+    for member in (folder / MEMBERS).glob("member-*"):
+        remove_files(member)
+        with suppress(OSError):  # it holds something else
+            member.rmdir()
+    with suppress(OSError):  # missing, or not empty
+        (folder / MEMBERS).rmdir()
+    remove_files(folder)
+
+
+def remove_files(folder: Path) -> None:
+    """Likewise, but for the members' folders."""
     for name in OURS:
         path = folder / name
         if name in FILES_WITHIN:

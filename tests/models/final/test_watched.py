@@ -56,6 +56,21 @@ def test_the_bar_shows_epoch_loss_accuracy_speed_and_time_left() -> None:
     assert "3/4" in screen.getvalue()
 
 
+def test_trainings_side_by_side_have_bars_with_names() -> None:
+    screen = io.StringIO()
+    first = Bar(Console(file=screen, force_terminal=True, width=120))
+    bars = [first.another(f"member {number} ") for number in range(2)]
+    for number, bar in enumerate(bars):
+        bar.begin(4, [metrics(1)])
+        for epoch in range(2, 3 + number):
+            bar.end_epoch(metrics(epoch))
+    for bar in bars:
+        bar.close()
+    shown = screen.getvalue()
+    assert "member 0 epoch 3/4" in shown
+    assert "member 1 epoch 4/4" in shown
+
+
 def scalars(folder: Path) -> dict[str, dict[int, float]]:
     """What is in a folder's event files, by the format of TFRecord."""
     found: dict[str, dict[int, float]] = {}

@@ -1,0 +1,46 @@
+"""The product's commands as a user types them, for benchmarks of whole runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_EPOCHS = 10_000
+"""More than fit into any time here."""
+SPARE_MINUTES = 0.75
+"""Of the time given: for the test set, and for what `--max-minutes` may be wrong by."""
+
+
+def run(arguments: Sequence[str], folder: str) -> str:
+    """Run Python with `arguments` in `folder`, our programs by their names; its standard output."""
+    program, *rest = arguments
+    if program.endswith(".py"):
+        program = str(ROOT / program)
+    done = subprocess.run(
+        [sys.executable, program, *rest],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def trained(folder: Path) -> dict[str, Any]:
+    """What a trained model came to, of which the test set was read once."""
+    reading = json.loads((folder / "metrics.json").read_text())["test_readings"][-1]
+    config = json.loads((folder / "config.json").read_text())
+    members = config.get("members", [config])
+    return {
+        "right": reading["correct"],
+        "test_images": reading["images"],
+        "final_epochs": [member["epochs"] for member in members],
+        "config": members[0],
+    }
