@@ -12,6 +12,7 @@ from fmnist_models.data.download import find_data
 from search.backend.sites import open_site
 from search.display.live_table import Display
 from search.errors import Interrupted, NoResultError, SurroundingsError, as_search_error
+from search.planning.chosen_space import chosen_space
 from search.planning.cost_estimate import epoch_timeout
 from search.planning.plan import of_study, set_up_trials
 from search.preparation import Launch, Preparation, prepare
@@ -28,7 +29,6 @@ from search.trials.supervisor import Supervisor
 from search.workers.checkpoints import CheckpointStore
 from search.workers.messages import StartedTrial, WorkerSettings
 from search.workspace import checkpoint_folder, places_written, space_check
-from spaces import get_space
 from storage import open_database
 
 
@@ -55,7 +55,7 @@ def _search(settings: SearchSettings, stop: StopRequest, as_json: bool) -> None:
     folder = checkpoint_folder(settings.storage, settings.study, settings.checkpoint_dir)
     source = find_data(settings.data_path)
     dataset = load_search_data(source, settings.train_samples)
-    space = get_space(settings.space)
+    space, remarks = chosen_space(settings)
     with open_site(settings.address, on_cpu=settings.gpus_per_trial == 0) as site:
         setup = set_up_trials(settings, space, device=site.device, nodes=site.nodes)
         with open_database(settings.storage, least_free_bytes=settings.min_free_bytes) as database:
@@ -66,6 +66,7 @@ def _search(settings: SearchSettings, stop: StopRequest, as_json: bool) -> None:
                 stop=stop,
                 display=Display(Console(stderr=True), stop.budget),
                 space=space,
+                remarks=remarks,
                 source=source,
                 dataset=dataset,
                 site=site,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fmnist_models.data.dataset import Dataset
@@ -37,6 +38,7 @@ class Launch:
     stop: StopRequest
     display: Display
     space: Space
+    remarks: Sequence[str]
     source: DataFiles
     dataset: Dataset
     site: Site
@@ -137,7 +139,7 @@ def _forecast(
         f"data: {data.name} ({launch.source.origin}), {len(data.train):,} images to train, "
         f"{len(data.validation):,} to validate"
     )
-    for remark in found.remarks:
+    for remark in [*launch.remarks, *found.remarks]:
         launch.display.say(remark)
     launch.display.say(_place(settings, plan, found, expected))
     limit = longest_epoch(found.machine, plan)

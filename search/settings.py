@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from pydantic.fields import FieldInfo
 
 from fmnist_models.cli.arguments import duration, size, written
 from fmnist_models.config.base import Config, explain
+from fmnist_models.config.files import read_config
 from fmnist_models.config.registry import check_name
+from fmnist_models.config.trial import TrialConfig
 from fmnist_models.errors import ConfigError
 from search.errors import UsageError
 from spaces import SPACES
@@ -78,6 +81,14 @@ Folder = Annotated[str | None, matching(r"[^\0]+", "name a folder")]
 Count = Annotated[int | None, Field(ge=1, le=10_000)]
 
 
+def configuration(path: str) -> TrialConfig:
+    """An argument type: the configuration in a file, JSON or YAML, bare or an export."""
+    try:
+        return read_config(Path(path))
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 class SearchSettings(Config):
     """One launch of a search; None stands for what fits the machine or the space.
 
@@ -134,6 +145,15 @@ class SearchSettings(Config):
             "before anything was tried"
         ),
     ] = "normal"
+    around: Annotated[
+        TrialConfig | None,
+        _search(
+            "file of a configuration, an export say, that is tried first and believed in instead "
+            "of the space's own defaults",
+            "none",
+            parse=configuration,
+        ),
+    ] = None
     scheduler: Annotated[
         SchedulerName,
         _search(

@@ -16,6 +16,8 @@ from search.planning.plan import SearchPlan
 LEAST_PASSES, MOST_PASSES = 2.0, 40.0
 """A network that gets through the images less often than the former is not tried, and none trains
 on them more often than the latter; chosen by hand."""
+MOST_WHERE_FEW = 400_000
+"""Images that a trial may train on in any case: few images are to be seen oftener."""
 
 
 class Allotment(Config):
@@ -36,7 +38,7 @@ class Allotment(Config):
     def epoch_images(self, config: TrialConfig) -> int:
         """Images of each epoch of `config`; a batch at least."""
         seconds = self._image_seconds(config.model) * (2 if config.regularization.sam_rho else 1)
-        most = MOST_PASSES * self.train_images / self.epochs
+        most = max(MOST_PASSES * self.train_images, MOST_WHERE_FEW) / self.epochs
         images = min(most, self._images_in(self.trial_seconds / self.epochs, seconds))
         return max(config.batch_size, int(images) // 100 * 100)
 

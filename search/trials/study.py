@@ -13,13 +13,14 @@ from optuna.samplers import BaseSampler
 from pydantic import JsonValue, ValidationError
 
 from search.errors import UsageError
+from search.planning.chosen_space import chosen_space
 from search.planning.plan import ALLOTMENT, TRIAL_SECONDS, TrialSetup
 from search.planning.trial_time import Allotment
 from search.samplers.registry import make_sampler
 from search.settings import SearchSettings
 from search.trials.driver_leases import host_name, process_started
 from search.trials.retry_chain import KNOWN_GOOD
-from spaces import Space, SpaceContext, get_space
+from spaces import Space, SpaceContext
 from storage import Database, LaunchStart, StudyStore
 
 OBJECTIVE = "validation accuracy"
@@ -117,7 +118,7 @@ def launch_sampler(store: StudyStore, launch_id: int, context: SpaceContext) -> 
     launches = store.launches.all()
     place = [launch.id for launch in launches].index(launch_id)
     settings = SearchSettings.model_validate(launches[place].settings)
-    belief = get_space(settings.space).believed(context).trusted(settings.trust)
+    belief = chosen_space(settings)[0].believed(context).trusted(settings.trust)
     return make_sampler(settings.sampler, settings.seed + 1_000_003 * place, prior=belief)
 
 

@@ -20,7 +20,7 @@ RUN_SEARCH = {
     *("--help", "--space", "--trials", "--list-spaces", "--study", "--storage", "--json"),
     *("--epochs", "--grace-period", "--reduction-factor", "--sampler", "--scheduler", "--seed"),
     *("--trust", "--time-budget", "--max-epoch-time", "--concurrency", "--cpus-per-trial"),
-    *("--trial-time", "--final-time"),
+    *("--trial-time", "--final-time", "--around"),
     *("--gpus-per-trial", "--address", "--data-dir", "--train-samples"),
     *("--checkpoint-dir", "--retries", "--trial-timeout", "--database-outage", "--min-free"),
 }
@@ -36,7 +36,7 @@ COMMANDS = {
 MODELS = {
     "train": {
         *("--help", "--out", "--epochs", "--seed", "--force", "--data-dir", "--device"),
-        *("--seeds", "--max-minutes", "--no-test", "--no-report"),
+        *("--seeds", "--members", "--max-minutes", "--no-test", "--no-report"),
     },
     "evaluate": {"--help", "--data-dir", "--device", "--json", "--no-report"},
     "predict": {"--help", "--invert", "--json", "--device"},
@@ -191,6 +191,7 @@ OF_ONE_OPTION: list[Mistake] = [
     (["--address", "host:0"], ["--address", "'host:0'"]),
     (["--address", "host:70000x"], ["--address", "'host:70000x'"]),
     (["--address", "-oProxyCommand=x:1"], ["--address"]),
+    (["--around", "nowhere.json"], ["--around", "nowhere.json", "check the path"]),
     (["--trust", "blind"], ["--trust", "'blind'", "normal, strong, weak"]),
     (["--retries", "-1"], ["--retries", "-1"]),
     (["--retries", "101"], ["--retries", "101"]),

@@ -18,7 +18,7 @@ from search.planning.cost_estimate import (
     refuse_short_trials,
 )
 from search.planning.plan import Node, of_study, set_up_trials
-from search.planning.trial_time import LEAST_PASSES, MOST_PASSES, Allotment
+from search.planning.trial_time import LEAST_PASSES, MOST_PASSES, MOST_WHERE_FEW, Allotment
 from search.settings import make_settings
 from spaces import get_space
 from tests.search.planning.test_plan import machine, plan_of
@@ -68,6 +68,11 @@ def test_two_passes_a_step_get_half_of_the_images() -> None:
 def test_no_image_is_seen_too_often_and_a_batch_is_the_least() -> None:
     assert allotment(1e9).epoch_images(config()) == pytest.approx(MOST_PASSES / 9 * 50_000, abs=100)
     assert allotment(1e-9).epoch_images(config(batch_size=512)) == 512
+
+
+def test_few_images_are_seen_oftener() -> None:
+    images = allotment(1e9, train=800, validation=200).epoch_images(config())
+    assert images == pytest.approx(MOST_WHERE_FEW / 9, abs=100)
 
 
 def test_networks_that_would_not_see_all_images_twice_are_left_out() -> None:
