@@ -107,6 +107,7 @@ def test_there_is_a_member_a_core_up_to_four_where_each_sees_the_images_often(
     monkeypatch: pytest.MonkeyPatch, small_data: Path
 ) -> None:
     files = read_data_files(small_data)
+    monkeypatch.setattr(members, "set_threads", lambda threads: None)
 
     def usual(threads: int, minutes: float, device: str = "cpu") -> int:
         monkeypatch.setattr(members.torch, "get_num_threads", lambda: threads)
@@ -124,6 +125,7 @@ def test_an_export_by_time_becomes_an_ensemble_where_time_suffices(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(members.torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(members, "set_threads", lambda threads: None)
     config = CONFIG.model_copy(update={"epochs": 1, "epoch_images": 640})
     found = {"config": config, "study": "s", "trial": 0, "validation_accuracy": 0.5}
     exported = ExportedConfig.model_validate({**found, "final_seconds": 2.0})

@@ -94,7 +94,7 @@ def test_an_ensemble_is_evaluated_and_predicts(
     card = (folder / "all" / "README.md").read_text()
     assert "2 networks (quick), 2 views of each image" in card
     assert "no member had been scored" in card
-    assert not (folder / "all" / "pictures" / "learning-curves.png").exists()
+    assert (folder / "all" / "pictures" / "learning-curves.png").exists()
 
 
 def read_once(member: Path) -> None:
