@@ -55,16 +55,16 @@ class Bar:
     def another(self, name: str) -> Bar:
         """A bar under this one for a training that runs beside, with its name in front."""
         bar = copy(self)
-        bar._name = name
+        bar._name, bar._task = name, self._progress.add_task(name, epoch="", figures="begins")
         return bar
 
     def begin(self, epochs: int, done: Sequence[EpochMetrics]) -> None:
         """Show the bar, at what is done already."""
         self._epochs, self._done = epochs, len(done)
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(
-            self._name,
+        if self._task is None:
+            self._task = self._progress.add_task(self._name, epoch="", figures="")
+        self._progress.reset(
+            self._task,
             total=epochs,
             completed=len(done),
             epoch=self._epoch,

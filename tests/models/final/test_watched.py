@@ -60,15 +60,15 @@ def test_trainings_side_by_side_have_bars_with_names() -> None:
     screen = io.StringIO()
     first = Bar(Console(file=screen, force_terminal=True, width=120))
     bars = [first.another(f"member {number} ") for number in range(2)]
-    for number, bar in enumerate(bars):
+    for number, bar in reversed(list(enumerate(bars))):
         bar.begin(4, [metrics(1)])
         for epoch in range(2, 3 + number):
             bar.end_epoch(metrics(epoch))
     for bar in bars:
         bar.close()
     shown = screen.getvalue()
-    assert "member 0 epoch 3/4" in shown
-    assert "member 1 epoch 4/4" in shown
+    first_at, second_at = (shown.rindex(f"member {n} epoch {n + 3}/4") for n in range(2))
+    assert first_at < second_at
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:
