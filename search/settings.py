@@ -148,8 +148,8 @@ class SearchSettings(Config):
     around: Annotated[
         TrialConfig | None,
         _search(
-            "file of a configuration, an export say, that is tried first and believed in instead "
-            "of the space's own defaults",
+            "file of a configuration, an export say, that is tried with the known-good points and "
+            "believed in instead of the space's own defaults",
             "none",
             parse=configuration,
         ),

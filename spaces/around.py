@@ -48,7 +48,7 @@ class Likeness:
 
 
 def centred(space: Space, params: Params) -> Space:
-    """`space` that believes in `params`, as far as in its own defaults, and tries them first."""
+    """`space` that believes in `params`, as far as in its own defaults, and has them as a point."""
     axes = dict(space.belief.axes)
     for name, value in params.items():
         axes[name] = replace(axes.get(name, Axis(value, TRUST)), default=value)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -28,12 +27,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accuracy.commands import MOST_EPOCHS, SPARE_MINUTES, run, trained
-from benchmarks.report import machine, table
+from benchmarks.accuracy.commands import MOST_EPOCHS, SPARE_MINUTES, keep, run, trained
+from benchmarks.report import table
 from fmnist_models.data.dataset import load_test_data
 from fmnist_models.data.download import find_data
 from fmnist_models.data.idx import FILE_NAMES, DataFiles
-from fmnist_models.files import write_atomically
 from fmnist_models.training.metrics import wilson_interval
 
 Bytes = NDArray[np.uint8]
@@ -170,12 +168,7 @@ def main() -> None:
                     one = search(Path(place), options.minutes, options.search)
                 else:
                     one = point(Path(place), options.minutes, method)
-            one["command"] = "python -m benchmarks.accuracy.altered " + " ".join(sys.argv[1:])
-            content["runs"][name] = one
-            content["machine"] = machine(["torch", "torchvision", "ray", "optuna"])
-            write_atomically(kept, (json.dumps(content, indent=1) + "\n").encode())
-            write_atomically(options.out.with_suffix(".md"), report(content["runs"]).encode())
-            print(name, one, flush=True)
+            keep(options.out, content, name, one, report)
 
 
 if __name__ == "__main__":

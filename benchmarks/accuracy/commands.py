@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.report import machine
+from fmnist_models.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_EPOCHS = 10_000
@@ -44,3 +47,21 @@ def trained(folder: Path) -> dict[str, Any]:
         "final_epochs": [member["epochs"] for member in members],
         "config": members[0],
     }
+
+
+def keep(
+    out: Path,
+    content: dict[str, Any],
+    name: str,
+    one: dict[str, Any],
+    report: Callable[[dict[str, dict[str, Any]]], str],
+) -> None:
+    """Add a run to OUT.json and OUT.md, with the command, the machine and the versions."""
+    program = Path(sys.argv[0]).stem
+    one["command"] = f"python -m benchmarks.accuracy.{program} {' '.join(sys.argv[1:])}"
+    content["runs"][name] = one
+    content["machine"] = machine(["torch", "torchvision", "ray", "optuna"])
+    text = json.dumps(content, indent=1) + "\n"
+    write_atomically(out.with_suffix(".json"), text.encode())
+    write_atomically(out.with_suffix(".md"), report(content["runs"]).encode())
+    print(name, one, flush=True)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,12 +21,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.accuracy.commands import MOST_EPOCHS, SPARE_MINUTES, run, trained
+from benchmarks.accuracy.commands import MOST_EPOCHS, SPARE_MINUTES, keep, run, trained
 from benchmarks.accuracy.rivals import NETWORKS, Task
-from benchmarks.report import machine, table
+from benchmarks.report import table
 from benchmarks.speed import usual
 from fmnist_models.data.download import find_data
-from fmnist_models.files import write_atomically
 from fmnist_models.training.metrics import wilson_interval
 
 POINT = "quick-2-32"
@@ -145,12 +143,7 @@ def main() -> None:
             one = boosting(source)
         else:
             one = rival(name, options.minutes, source)
-        one["command"] = "python -m benchmarks.accuracy.half_hour " + " ".join(sys.argv[1:])
-        content["runs"][name] = one
-        content["machine"] = machine(["torch", "torchvision", "ray", "optuna"])
-        write_atomically(kept, (json.dumps(content, indent=1) + "\n").encode())
-        write_atomically(options.out.with_suffix(".md"), report(content["runs"]).encode())
-        print(name, one, flush=True)
+        keep(options.out, content, name, one, report)
 
 
 if __name__ == "__main__":

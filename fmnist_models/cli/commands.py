@@ -6,16 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from fmnist_models.cli.checks import checked, device_named
 from fmnist_models.cli.training import distill, train
 from fmnist_models.data.download import find_data
 from fmnist_models.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
-
 
 Options = argparse.Namespace
 

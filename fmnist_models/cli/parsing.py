@@ -96,8 +96,8 @@ def _add_train(commands: Commands) -> None:
         type=whole_number(1, 64),
         metavar="N",
         help="train an ensemble of N members side by side, each on its share of the CPU cores, "
-        "with seeds upwards from the configuration's (default: on CPUs a member a core, 4 at most, "
-        "for an export of a search by time; else 1)",
+        "with seeds upwards from the configuration's (default: for an export of a search by time a "
+        "member a CPU core, 4 at most, where each has time for 8 passes over the images; else 1)",
     )
     several.add_argument(
         "--seeds",

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from fmnist_models.compute.allocator import keep_memory
 from fmnist_models.compute.precision import set_threads
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.idx import read_data_files
@@ -121,6 +122,7 @@ def _member(task: MemberTask, connection: Connection) -> None:
             set_threads(task.threads)
         else:
             os.environ["CUDA_VISIBLE_DEVICES"] = _card(task.card)
+        keep_memory(task.device)  # before the first tensor
         files = read_data_files(task.data)
         say: Say = lambda line: connection.send(("say", line))  # noqa: E731
         config = task.config

@@ -40,7 +40,7 @@ def test_what_a_space_cannot_have_is_told() -> None:
         likeness(get_space("mlp"), wide)
 
 
-def test_a_search_around_a_configuration_believes_in_it_and_tries_it_first() -> None:
+def test_a_search_around_a_configuration_believes_in_it_and_has_it_as_a_point() -> None:
     quick = get_space("quick")
     config = quick.configure("quick-2-16", CONTEXT)
     params = {**likeness(quick, config).params, "quick.sgd.lr": 0.05, "quick.activation": "silu"}
