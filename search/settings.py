@@ -110,8 +110,8 @@ class SearchSettings(Config):
         _search(
             "what all epochs of a trial take, e.g. 4m: each configuration trains on as many images "
             "as it gets through",
-            "on a CPU 10m, 170s in quick, with --time-budget a fourth of it at most; none on a GPU "
-            "or with --epochs, where an epoch is all images once",
+            "on a CPU 10m, 170s in quick, with --time-budget at most a fourth of it, at least a "
+            "tenth; none on a GPU or with --epochs, where an epoch is all images once",
             "--trial-time",
             duration,
         ),

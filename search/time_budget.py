@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 TRIALS_IN_BUDGET = 3
-"""So many trials, one after another, shall fit into a time budget."""
+"""So many trials of equal epochs, one after another, shall fit into a time budget."""
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,10 @@ UNLIKELY = 0.2
 
 @dataclass(frozen=True)
 class Axis:
-    """A parameter is near `default` with probability `trust`, else anywhere in its range.
+    """The prior of a parameter: near `default` with probability `trust`, else uniform in its range.
 
-    Of the other choices the `unlikely` ones, which have always hurt, come a fifth as often.
+    Near is a normal distribution cut at the bounds, or the choice itself. Of the other choices the
+    `unlikely` ones, which have always hurt, come a fifth as often.
     """
 
     default: Any
@@ -48,7 +49,7 @@ class Axis:
 class Belief:
     """Axes by the names of their parameters; what has none is drawn evenly from its range.
 
-    Places are those of the sampler: the index of a choice, or from 0 to 1 between the bounds.
+    Places are the sampler's coordinates: the index of a choice, or from 0 to 1 between the bounds.
     """
 
     axes: Mapping[str, Axis] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import EVERY_OPTIMIZER, suggest_training
-from spaces.training_belief import IDLE, LIKELY, OPEN, SURE, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, SURE, make_belief
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -239,7 +239,7 @@ SPACE = Space(
         "vgg-like": make_point("cnn", _PLAIN, _VGG_LIKE),
         "kaggle": make_point("cnn", _PLAIN, _KAGGLE),
     },
-    belief=believed(
+    belief=make_belief(
         "cnn",
         {
             "activate": Axis("convolution", LIKELY),

@@ -11,7 +11,7 @@ from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_choice, suggest_stochastic_depth
 from spaces.training import suggest_training
-from spaces.training_belief import LIKELY, OPEN, SURE, believed
+from spaces.training_belief import LIKELY, OPEN, SURE, make_belief
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -75,7 +75,7 @@ SPACE = Space(
         "w32": make_point("convnext", _PAPER, {"depth": 1, "width": 32}),
         "w64": make_point("convnext", _PAPER, {"depth": 2, "width": 64}),
     },
-    belief=believed(
+    belief=make_belief(
         "convnext",
         {
             "kernel": Axis(5, OPEN),

@@ -11,7 +11,7 @@ from spaces.points import SGD, Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum
 from spaces.training import suggest_training
-from spaces.training_belief import IDLE, LIKELY, believed
+from spaces.training_belief import IDLE, LIKELY, make_belief
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -61,7 +61,7 @@ SPACE = Space(
         "bc-28-12": make_point("densenet", _PAPER, {"depth": 28}),
         "bc-100-12": make_point("densenet", _PAPER, {"depth": 100}),
     },
-    belief=believed(
+    belief=make_belief(
         "densenet",
         {
             "bn_momentum": Axis(0.1, IDLE),

@@ -12,7 +12,7 @@ from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import EVERY_OPTIMIZER, suggest_training
-from spaces.training_belief import IDLE, LIKELY, OPEN, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, make_belief
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -76,7 +76,7 @@ SPACE = Space(
     version=1,
     suggest=suggest,
     points={"gradient-descent": make_point("mlp", _BASELINE)},
-    belief=believed(
+    belief=make_belief(
         "mlp",
         {
             "activation": Axis("relu", OPEN),

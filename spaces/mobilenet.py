@@ -11,7 +11,7 @@ from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum
 from spaces.training import EVERY_OPTIMIZER, suggest_training
-from spaces.training_belief import IDLE, LIKELY, OPEN, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, make_belief
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -73,7 +73,7 @@ SPACE = Space(
     version=1,
     suggest=suggest,
     points={"v1-56": make_point("mobilenet", _V1)},
-    belief=believed(
+    belief=make_belief(
         "mobilenet",
         {
             "bn_momentum": Axis(0.1, IDLE),

@@ -17,7 +17,7 @@ from spaces.suggest import (
     suggest_stochastic_depth,
 )
 from spaces.training import suggest_training
-from spaces.training_belief import IDLE, LIKELY, OPEN, SURE, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, SURE, make_belief
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -76,7 +76,7 @@ SPACE = Space(
         "preact-20-w1": make_point("preact", _PAPER, {"width": 1}),
         "preact-20-w4-cutout": make_point("preact", _PAPER, {"width": 4}),
     },
-    belief=believed(
+    belief=make_belief(
         "preact",
         {
             "activation": Axis("relu", OPEN),

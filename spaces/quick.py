@@ -12,7 +12,7 @@ from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import suggest_training
-from spaces.training_belief import IDLE, LIKELY, OPEN, SURE, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, SURE, make_belief
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -78,7 +78,7 @@ SPACE = Space(
         "quick-2-16": make_point("quick", _SGD),
         "quick-2-32": make_point("quick", _SGD, {"width": 32}),
     },
-    belief=believed(
+    belief=make_belief(
         "quick",
         {
             "activation": Axis("relu", OPEN),

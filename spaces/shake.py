@@ -11,7 +11,7 @@ from spaces.points import HYSTS, Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum, suggest_choice
 from spaces.training import suggest_training
-from spaces.training_belief import IDLE, LIKELY, OPEN, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, make_belief
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -65,7 +65,7 @@ SPACE = Space(
             "shake", _PAPER, {"depth": 26, "width": 96, "sam": True, "sam.rho": 0.02}
         ),
     },
-    belief=believed(
+    belief=make_belief(
         "shake",
         {
             "bn_momentum": Axis(0.1, IDLE),

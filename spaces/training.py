@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CORE_OPTIMIZERS = ("sgd", "adamw", "nadam", "lion", "muon", "schedulefree")
 CLASSICAL = ("adam", "adamax", "rmsprop", "adagrad", "adadelta")
 EVERY_OPTIMIZER = CORE_OPTIMIZERS + CLASSICAL
-LRS: dict[str, tuple[float, float]] = {
+LR_RANGES: dict[str, tuple[float, float]] = {
     "sgd": (0.01, 1.0),
     "adam": (3e-5, 1e-2),
     "adamw": (3e-4, 2e-2),
@@ -46,7 +46,7 @@ LRS: dict[str, tuple[float, float]] = {
     "muon": (3e-4, 3e-2),
     "schedulefree": (5e-4, 3e-2),
 }
-DECAYS: dict[str, tuple[float, float]] = {
+WEIGHT_DECAY_RANGES: dict[str, tuple[float, float]] = {
     "sgd": (1e-5, 5e-3),
     "adamw": (1e-4, 0.3),
     "nadam": (1e-4, 0.3),
@@ -97,15 +97,15 @@ def _suggest_optimizer(trial: BaseTrial, prefix: str, kinds: Sequence[str]) -> O
     kind = suggest_choice(trial, f"{prefix}.optimizer", kinds)
     name = f"{prefix}.{kind}"
     values: dict[str, Any] = {"kind": kind}
-    values["lr"] = trial.suggest_float(f"{name}.lr", *LRS[kind], log=True)
+    values["lr"] = trial.suggest_float(f"{name}.lr", *LR_RANGES[kind], log=True)
     if kind == "sgd":
         values["momentum"] = trial.suggest_float(f"{name}.momentum", 0.0, 0.98)
         values["nesterov"] = trial.suggest_categorical(f"{name}.nesterov", [True, False])
     if kind == "adam":
         values["amsgrad"] = trial.suggest_categorical(f"{name}.amsgrad", [True, False])
-    if kind in DECAYS:
+    if kind in WEIGHT_DECAY_RANGES:
         values["weight_decay"] = trial.suggest_float(
-            f"{name}.weight_decay", *DECAYS[kind], log=True
+            f"{name}.weight_decay", *WEIGHT_DECAY_RANGES[kind], log=True
         )
     return _OPTIMIZER.validate_python(values)
 

@@ -87,9 +87,12 @@ SMALLEST_BATCH, FEWEST_STEPS = 64, 500
 """Batches of 128 are believed in where they leave so many steps."""
 
 
-def believed(prefix: str, model: Mapping[str, Axis]) -> Belief:
-    """The belief of a space: of training, and of its networks' parameters, named without prefix."""
-    return Belief({f"{prefix}.{name}": axis for name, axis in {**TRAINING, **model}.items()})
+def make_belief(prefix: str, axes: Mapping[str, Axis]) -> Belief:
+    """The belief of a space: that of training and `axes`, which has the last word.
+
+    Axes are named without the prefix of the space's parameters.
+    """
+    return Belief({f"{prefix}.{name}": axis for name, axis in {**TRAINING, **axes}.items()})
 
 
 def for_images(belief: Belief, images: int) -> Belief:

@@ -11,7 +11,7 @@ from spaces.points import Params, make_point
 from spaces.space import Space, SpaceContext
 from spaces.suggest import largest_affordable, suggest_bn_momentum
 from spaces.training import suggest_training
-from spaces.training_belief import IDLE, LIKELY, OPEN, SURE, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, SURE, make_belief
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -73,7 +73,7 @@ SPACE = Space(
         ),
         "vgg-11": make_point("vgg", _VGG_11),
     },
-    belief=believed(
+    belief=make_belief(
         "vgg",
         {
             "batch_norm": Axis(True, SURE),

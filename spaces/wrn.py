@@ -17,7 +17,7 @@ from spaces.suggest import (
     suggest_stochastic_depth,
 )
 from spaces.training import suggest_training
-from spaces.training_belief import IDLE, LIKELY, OPEN, SURE, believed
+from spaces.training_belief import IDLE, LIKELY, OPEN, SURE, make_belief
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -136,7 +136,7 @@ SPACE = Space(
         "wrn-28-10-erasing": make_point("wrn", _PAPER, {"depth": 28, "width": 10, **_ERASING}),
         "wrn-40-4-playground": make_point("wrn", _PAPER, _BEST_KNOWN),
     },
-    belief=believed(
+    belief=make_belief(
         "wrn",
         {
             "activation": Axis("relu", OPEN),

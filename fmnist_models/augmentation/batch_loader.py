@@ -11,6 +11,7 @@ policy (policies.py), normalisation, cutout, random erasing; then mixing (mixing
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,6 +25,14 @@ SIDE = 28
 ERASED_AREA = (0.02, 0.4)
 """Smallest and largest share of the image that random erasing blanks (arXiv:1708.04896)."""
 ERASED_ASPECT = (0.3, 1 / 0.3)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The images at `where` in a batch of `batch`: drawn for are all, whoever takes which."""
+
+    batch: int
+    where: slice
 
 
 class BatchLoader:
@@ -49,25 +58,31 @@ class BatchLoader:
         self.steps = torch.arange(SIDE, device=self.device)
         self._loops = kernels() if self.device.type == "cpu" else None
 
-    def __call__(self, index: Tensor) -> Tensor:
-        """index: (B,) int64 -> augmented images (B, 1, 28, 28) float32."""
-        pixels = self._gather(index)
+    def __call__(self, index: Tensor, part: slice = slice(None)) -> Tensor:
+        """index: (B,) int64 -> augmented images (B, 1, 28, 28) float32, or those of a part of it.
+
+        The images of a part are what they are in the whole batch.
+        """
+        if self._policy and part != slice(None):
+            return self(index)[part]
+        of = _Part(len(index), part)
+        pixels = self._gather(index[part], of)
         if self._policy:
             pixels = self._policy(pixels.float())
         batch = self.normalization(pixels)
         if self.config.cutout:
-            batch = self._blank(batch, *self._cutout(len(index)))
+            batch = self._blank(batch, *self._cutout(of))
         if self.config.random_erasing:
-            batch = self._blank(batch, *self._random_erasing(len(index)))
+            batch = self._blank(batch, *self._random_erasing(of))
         return batch
 
-    def _gather(self, index: Tensor) -> Tensor:
-        """Images (B, 1, 28, 28) uint8, each flipped and shifted by a draw of its own."""
-        top, left = self._shift(len(index)), self._shift(len(index))
+    def _gather(self, index: Tensor, of: _Part) -> Tensor:
+        """Images (P, 1, 28, 28) uint8, each flipped and shifted by a draw of its own."""
+        top, left = self._shift(of), self._shift(of)
         rows = index * self.stride + top
         mirrored = torch.zeros(len(index), dtype=torch.bool, device=self.device)
         if self.config.flip:
-            mirrored = self._uniform(len(index)) < 0.5
+            mirrored = self._uniform(of) < 0.5
         if self._loops:
             found = torch.empty(len(index), 1, SIDE, SIDE, dtype=torch.uint8)
             starts = (rows * self.stride + left).numpy()
@@ -80,35 +95,36 @@ class BatchLoader:
         places = ((rows[:, None] + self.steps) * self.stride)[:, :, None] + columns[:, None, :]
         return self.pixels[places][:, None]
 
-    def _shift(self, count: int) -> Tensor:
-        """Offsets (count,) int64 in 0 .. 2 * shift."""
+    def _shift(self, of: _Part) -> Tensor:
+        """Offsets (P,) int64 in 0 .. 2 * shift."""
         bound = 2 * self.config.shift + 1
-        return torch.randint(bound, (count,), generator=self.generator, device=self.device)
+        draw = torch.randint(bound, (of.batch,), generator=self.generator, device=self.device)
+        return draw[of.where]
 
-    def _uniform(self, count: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        draw = torch.rand(count, generator=self.generator, device=self.device)
-        return low + (high - low) * draw
+    def _uniform(self, of: _Part, low: float = 0.0, high: float = 1.0) -> Tensor:
+        draw = torch.rand(of.batch, generator=self.generator, device=self.device)
+        return low + (high - low) * draw[of.where]
 
-    def _cutout(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _cutout(self, of: _Part) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A square centred anywhere in the image, cut at its border as the paper does."""
         side = self.config.cutout
-        top = torch.floor(self._uniform(count, 0, SIDE)) - side // 2
-        left = torch.floor(self._uniform(count, 0, SIDE)) - side // 2
+        top = torch.floor(self._uniform(of, 0, SIDE)) - side // 2
+        left = torch.floor(self._uniform(of, 0, SIDE)) - side // 2
         return top, left, top + side, left + side
 
-    def _random_erasing(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _random_erasing(self, of: _Part) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A rectangle of random area and aspect inside the image, empty for the untouched.
 
         Unlike the paper, which draws again, a side that is too long is cut to the image's, and the
         aspect is uniform in its logarithm, so that lying and standing ones are equally likely.
         """
-        area = self._uniform(count, *ERASED_AREA) * SIDE * SIDE
-        aspect = torch.exp(self._uniform(count, *(math.log(a) for a in ERASED_ASPECT)))
+        area = self._uniform(of, *ERASED_AREA) * SIDE * SIDE
+        aspect = torch.exp(self._uniform(of, *(math.log(a) for a in ERASED_ASPECT)))
         height = (area * aspect).sqrt().round().clamp(1, SIDE)
         width = (area / aspect).sqrt().round().clamp(1, SIDE)
-        top = torch.floor(self._uniform(count) * (SIDE - height + 1))
-        left = torch.floor(self._uniform(count) * (SIDE - width + 1))
-        hit = self._uniform(count) < self.config.random_erasing
+        top = torch.floor(self._uniform(of) * (SIDE - height + 1))
+        left = torch.floor(self._uniform(of) * (SIDE - width + 1))
+        hit = self._uniform(of) < self.config.random_erasing
         return top, left, top + height * hit, left + width * hit
 
     def _blank(

@@ -16,6 +16,13 @@ from torch.nn.functional import one_hot
 from fmnist_models.config.training import AugmentationConfig
 
 
+def make_mixer(
+    config: AugmentationConfig, classes: int, generator: torch.Generator
+) -> Mixer | None:
+    """What mixes batches as `config` says; None where it does not."""
+    return None if config.mixing == "none" else Mixer(config, classes, generator)
+
+
 class Mixer:
     """Mixes batches as `config` says, by a seeded generator; the labels have `classes` values."""
 

@@ -97,7 +97,16 @@ def _add_train(commands: Commands) -> None:
         metavar="N",
         help="train an ensemble of N members side by side, each on its share of the CPU cores, "
         "with seeds upwards from the configuration's (default: for an export of a search by time a "
-        "member a CPU core, 4 at most, where each has time for 8 passes over the images; else 1)",
+        "member a CPU core, 4 at most, where each has time for 24 passes over the images; else 1)",
+    )
+    several.add_argument(
+        "--workers",
+        type=whole_number(1, 64),
+        metavar="N",
+        help="train by N processes together, a CPU core or a GPU each, which share every batch; "
+        "batch norms normalise each one's part by itself (default: where training takes two "
+        "minutes or more on several CPU cores, a process a core if a short race says that it is "
+        "faster, 16 images of a batch each at least; else 1). torchrun may start them instead",
     )
     several.add_argument(
         "--seeds",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +15,12 @@ from fmnist_models.cli.checks import checked, device_named
 from fmnist_models.config.files import read_export
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.download import find_data
+from fmnist_models.errors import ConfigError
 
 if TYPE_CHECKING:
     from fmnist_models.data.idx import DataFiles
     from fmnist_models.final.train import Extras, Say
+    from fmnist_models.final.workers import WorkerPool
     from fmnist_models.saved_model.folder import ModelMetrics
 
 Options = argparse.Namespace
@@ -27,6 +32,10 @@ def train(options: Options) -> int:
     config = _changed(config, options.epochs, options.seed)
     device = _training_device(options.device)
     files = find_data(options.data_dir)
+    from fmnist_models.final.torchrun import is_started_by_torchrun
+
+    if is_started_by_torchrun():
+        return _train_by_torchrun(options, config, foreseen, files, device)
     members = _members(options, config, foreseen, files, device)
     if members > 1:
         _print_outcome(
@@ -34,26 +43,83 @@ def train(options: Options) -> int:
         )
         return 0
     say, extras = _watched(options)
-    config = _limited(options, config, foreseen, files, device, say)
     from fmnist_models.final.seeds import seeds_lines, train_several
     from fmnist_models.final.train import train as train_model
 
-    def one(config: TrialConfig, folder: Path) -> ModelMetrics:
-        return train_model(
-            config,
-            folder,
-            files=files,
-            device=device,
-            force=options.force,
-            say=say,
-            extras=with_events(extras, folder),
-        )
+    with _workers(options, config, foreseen, files, device) as (pool, step_seconds):
+        config = _limited(options, config, foreseen, files, device, say, step_seconds)
 
-    if options.seeds is None:
-        _print_outcome(options.out, one(config, options.out))
-        return 0
-    report = train_several(config, options.out, options.seeds, force=options.force, train_one=one)
+        def one(config: TrialConfig, folder: Path) -> ModelMetrics:
+            return train_model(
+                config,
+                folder,
+                files=files,
+                device=device,
+                force=options.force,
+                say=say,
+                extras=with_events(extras, folder),
+                elsewhere=pool.train if pool else None,
+            )
+
+        if options.seeds is None:
+            _print_outcome(options.out, one(config, options.out))
+            return 0
+        report = train_several(
+            config, options.out, options.seeds, force=options.force, train_one=one
+        )
     print("\n".join(seeds_lines(report, options.out)))
+    return 0
+
+
+@contextmanager
+def _workers(
+    options: Options, config: TrialConfig, foreseen: float | None, files: DataFiles, device: str
+) -> Iterator[tuple[WorkerPool | None, Callable[[], float] | None]]:
+    """The processes that train together, None for this one alone, and what measures their step."""
+    from fmnist_models.final.workers import WorkerPool, begun_workers, check_workers, race
+
+    minutes = _minutes(options, foreseen)
+    most = _unlimited(options, config, minutes)
+    wanted = options.workers or (None if options.force else begun_workers(options.out))
+    if wanted is None:
+        pool, seconds = race(most, files, device, minutes)
+        measured = (lambda: float(seconds)) if seconds else None
+    elif wanted == 1:
+        pool = measured = None
+    else:
+        check_workers(wanted, config, device)
+        pool = WorkerPool(wanted, files, device)
+        measured = partial(pool.step_seconds, most)
+    try:
+        yield pool, measured
+    finally:
+        if pool:
+            pool.close()
+
+
+def _train_by_torchrun(
+    options: Options, config: TrialConfig, foreseen: float | None, files: DataFiles, device: str
+) -> int:
+    """Train one model in the processes that torchrun has started, of which this is one."""
+    from fmnist_models.final.torchrun import train_by_torchrun
+
+    for name in ("members", "seeds", "workers"):
+        if getattr(options, name):
+            raise ConfigError(f"--{name} goes not with torchrun, which trains one model; leave out")
+    say, extras = _watched(options)
+    minutes = _minutes(options, foreseen)
+    metrics = train_by_torchrun(
+        _unlimited(options, config, minutes),
+        options.out,
+        files=files,
+        device=device,
+        minutes=minutes,
+        force=options.force,
+        say=say,
+        extras=with_events(extras, options.out),
+    )
+    if metrics:
+        _print_outcome(options.out, metrics)
     return 0
 
 
@@ -62,7 +128,8 @@ def _members(
 ) -> int:
     """How many members the trained model has: as said, else what an export by time gets here."""
     minutes = _minutes(options, foreseen)
-    if options.seeds or options.members or foreseen is None or minutes is None:
+    said = options.seeds or options.members or options.workers
+    if said or foreseen is None or minutes is None:
         return options.members or 1
     from fmnist_models.final.members import begun_members, usual_members
 
@@ -147,6 +214,7 @@ def _limited(
     files: DataFiles,
     device: str,
     say: Say,
+    step_seconds: Callable[[], float] | None = None,
 ) -> TrialConfig:
     """`config` with the epochs that fit into the time of a model, if there is one."""
     minutes = _minutes(options, foreseen)
@@ -162,6 +230,7 @@ def _limited(
         minutes=minutes,
         fresh=options.force,
         say=say,
+        step_seconds=step_seconds,
     )
 
 

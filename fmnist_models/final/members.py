@@ -1,8 +1,8 @@
 """Final training of an ensemble: its members side by side, each on CPU cores of its own.
 
-Several trainings of a core each get through more images than one that is spread over the cores
-(results/engine.md), never wait for a core that something else has taken, and know more together
-than any of them. On GPUs each member has one of them; they share where there are fewer.
+Several trainings of a core each get through more images than one that is spread over the cores by
+threads (results/engine.md), never wait for a core that something else has taken, and know more
+together than any of them. On GPUs each member has one of them; they share where there are fewer.
 
 OUT/members/member-0, ...   a model folder each, whose test set stays unread
 OUT/...                     the ensemble of all of them, scored once
@@ -25,7 +25,7 @@ from fmnist_models.final.evaluate import evaluate
 from fmnist_models.final.make_ensemble import make_ensemble
 from fmnist_models.final.member_processes import MemberTask, run_members
 from fmnist_models.final.progress import Watcher
-from fmnist_models.final.time_budget import MOST_EPOCHS, epochs_within
+from fmnist_models.final.time_budget import MOST_EPOCHS, epochs_within, measure_step
 from fmnist_models.final.train import Extras, Say
 from fmnist_models.saved_model.ensemble import EnsembleConfig, ViewsConfig
 from fmnist_models.saved_model.folder import (
@@ -43,10 +43,10 @@ from fmnist_models.saved_model.folder import (
 
 MOST_SIDE_BY_SIDE = 4
 """Members where nothing else is said: more of them gain little over four."""
-FEWEST_PASSES = 8.0
-"""Where a member of a core's own would see the images less often than this, one training on all
-cores is to be preferred, though it comes to a standstill when something else takes one of them
-(benchmarks/LOG.md, "Members of a core each")."""
+FEWEST_PASSES = 24.0
+"""Where a member of a core's own would see the images less often than this, one network that all
+cores train together is expected to be ahead: it sees them as often as all members together. From
+the law of passes and what two members gain over one (benchmarks/LOG.md, "One network or several")."""
 
 
 def begun_members(folder: Path) -> int | None:
@@ -71,7 +71,8 @@ def usual_members(config: TrialConfig, files: DataFiles, device: str, minutes: f
     set_threads(threads // count)
     try:
         most = config.model_copy(update={"epochs": MOST_EPOCHS})
-        epochs = epochs_within(most, dataset, device, choose_precision(device), minutes)
+        seconds = measure_step(most, dataset, device, choose_precision(device))
+        epochs = epochs_within(most, len(dataset.train), seconds, minutes)
     finally:
         set_threads(threads)
     steps = epochs * config.steps_per_epoch(len(dataset.train))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,7 @@ from fmnist_models.errors import ConfigError
 from fmnist_models.files import load_checkpoint
 from fmnist_models.final.seeds import read_seeds
 from fmnist_models.saved_model.folder import CHECKPOINT, CONFIG
+from fmnist_models.training.data_parallel import ALONE, DataParallel
 from fmnist_models.training.trainer import Trainer
 
 MEASURED_SECONDS = 5.0
@@ -35,24 +37,31 @@ class _MeasurementDone(Exception):
     """Ends a measurement."""
 
 
-def epochs_within(
-    config: TrialConfig, dataset: Dataset, device: str, precision: Precision, minutes: float
-) -> int:
+def epochs_within(config: TrialConfig, images: int, step_seconds: float, minutes: float) -> int:
     """The most epochs, 1 at least and `config.epochs` at most, that take up to `minutes`.
 
     The learning rate then falls over just so many, which an end in the middle would not allow.
+    `images` are the training images, `step_seconds` as `measure_step` has them.
     """
-    step_seconds = _step_seconds(config, dataset, device, precision)
-    steps = config.steps_per_epoch(len(dataset.train))
+    steps = config.steps_per_epoch(images)
     fitting = int(SAFETY * 60 * minutes / (step_seconds * steps))
     return max(1, min(config.epochs, fitting))
 
 
-def _step_seconds(
-    config: TrialConfig, dataset: Dataset, device: str, precision: Precision
+def measure_step(
+    config: TrialConfig,
+    dataset: Dataset,
+    device: str,
+    precision: Precision,
+    workers: DataParallel = ALONE,
+    most_steps: int = MEASURED_STEPS,
 ) -> float:
-    """Seconds of a training step, measured on a network that is thrown away."""
-    trainer = Trainer(config, dataset, device=device, precision=precision)
+    """Seconds of a training step, measured on a network that is thrown away.
+
+    Several `workers` do `most_steps` together, however long they take, as none may stop alone.
+    """
+    trainer = Trainer(config, dataset, device=device, precision=precision, workers=workers)
+    most_seconds = MEASURED_SECONDS if workers.size == 1 else math.inf
     warm, started, count = 2, 0.0, 0
 
     def tell(done: int, steps: int) -> None:
@@ -63,7 +72,7 @@ def _step_seconds(
             return
         count += 1
         spent = time.perf_counter() - started
-        if count >= MEASURED_STEPS or spent >= MEASURED_SECONDS:
+        if count >= most_steps or spent >= most_seconds:
             raise _MeasurementDone
 
     trainer.on_step = tell
@@ -88,16 +97,22 @@ def limit_epochs(
     minutes: float,
     fresh: bool,
     say: Callable[[str], None],
+    step_seconds: Callable[[], float] | None = None,
 ) -> TrialConfig:
     """`config` with as many epochs as fit into `minutes`; as before where `folder` has a beginning.
 
-    `fresh`: what the folder holds does not count, as it will be overwritten.
+    `fresh`: what the folder holds does not count, as it will be overwritten. `step_seconds`
+    measures a training step, where `measure_step` in this process is not what is to come.
     """
     begun = None if fresh else _begun(folder)
     if begun and begun.model_copy(update={"epochs": config.epochs}) == config:
         return begun
     dataset = load_training_data(files)
-    epochs = epochs_within(config, dataset, device, choose_precision(device), minutes)
+    if step_seconds:
+        seconds = step_seconds()
+    else:
+        seconds = measure_step(config, dataset, device, choose_precision(device))
+    epochs = epochs_within(config, len(dataset.train), seconds, minutes)
     if config.epoch_images:
         passes = epochs * config.epoch_images / len(dataset.train)
         say(f"{minutes:.3g} minutes: {passes:.1f} passes over the images, {epochs} epochs")

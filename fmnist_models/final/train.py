@@ -17,7 +17,7 @@ import torch
 from pydantic import JsonValue
 
 from fmnist_models.compute.memory import give_back_memory, is_out_of_memory
-from fmnist_models.compute.precision import choose_precision, device_name
+from fmnist_models.compute.precision import Precision, choose_precision, device_name
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset, load_training_data
 from fmnist_models.data.idx import DataFiles
@@ -40,6 +40,7 @@ from fmnist_models.saved_model.folder import (
     save_metrics,
     save_model,
 )
+from fmnist_models.training.data_parallel import ALONE, DataParallel
 from fmnist_models.training.gradient_step import Loss
 from fmnist_models.training.metrics import EpochMetrics
 from fmnist_models.training.trainer import Trainer
@@ -53,7 +54,8 @@ class Extras:
     """What comes with final training.
 
     watchers: are told of each step and epoch. test: read the test set at the end. report: write
-    card and pictures, too. loss, teacher: for distillation, see distill.py.
+    card and pictures, too. loss, teacher: for distillation, see distill.py. workers: this process
+    among those that train the network; only the first writes, and `precision` is what all have.
     """
 
     watchers: Sequence[Watcher] = ()
@@ -61,6 +63,12 @@ class Extras:
     report: bool = False
     loss: Loss | None = None
     teacher: dict[str, JsonValue] | None = None
+    workers: DataParallel = ALONE
+    precision: Precision | None = None
+
+
+TrainElsewhere = Callable[[TrialConfig, Path, Say, Extras], None]
+"""Does what `train_and_save` does in other processes, which may be several."""
 
 
 def train(
@@ -72,28 +80,31 @@ def train(
     force: bool,
     say: Say,
     extras: Extras | None = None,
+    elsewhere: TrainElsewhere | None = None,
 ) -> ModelMetrics:
     """Train `config` on all training images into `folder`, score it once on the test set.
 
-    `say` gets a line an epoch. A folder that holds this configuration's finished model is left as
-    it is and its metrics are given back; one that holds something else raises OutputError unless
-    `force`. Raises also DataError, ConfigError, DivergedError, and OutOfMemoryError when even one
-    image at a time is too much.
+    `elsewhere` trains in the place of this process. `say` gets a line an epoch. A folder that holds
+    this configuration's finished model is left as it is and its metrics are given back; one that
+    holds something else raises OutputError unless `force`. Raises also DataError, ConfigError,
+    DivergedError, and OutOfMemoryError when even one image at a time is too much.
     """
     extras = extras or Extras()
     finished = _finished(folder, config, files.digest, force)
     if finished and (finished.test_readings or not extras.test):
         say(f"{folder} holds this configuration's model already: nothing to do")
         return finished
-    if not finished:
-        _train_and_save(config, folder, files, device, say, extras)
+    if not finished and elsewhere:
+        elsewhere(config, folder, say, extras)
+    elif not finished:
+        train_and_save(config, folder, files, device, say, extras)
     if extras.test:
         evaluate(folder, files, device, report=extras.report)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return load_metrics(folder)
 
 
-def _train_and_save(
+def train_and_save(
     config: TrialConfig, folder: Path, files: DataFiles, device: str, say: Say, extras: Extras
 ) -> None:
     """Train to the end; leave weights, configuration and metrics in the folder."""
@@ -106,6 +117,8 @@ def _train_and_save(
             watcher.close()
     if not all(torch.isfinite(p).all() for p in trainer.averaged_model.parameters()):
         raise DivergedError("the weights stopped being finite in the last epoch; lower the lr")
+    if extras.workers.rank > 0:
+        return
     header = Header.of(dataset)
     save_model(folder, trainer.averaged_model, config, header)
     metrics = ModelMetrics(
@@ -135,7 +148,7 @@ def _train_to_the_end(
         try:
             return _train(config, folder, dataset, device, parts, say, extras)
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error) or extras.workers.size > 1:
                 raise
         # Out here nothing refers to the error any more, and so to what its functions held.
         give_back_memory(device)
@@ -160,19 +173,28 @@ def _train(
     """Train to the end, from the checkpoint if there is one."""
     state = load_checkpoint(folder / CHECKPOINT)
     # A run goes on in the number format that it began in, whatever would be chosen now.
-    precision = state["precision"] if state else choose_precision(device)
+    precision = state["precision"] if state else extras.precision or choose_precision(device)
+    workers = extras.workers
     trainer = Trainer(
-        config, dataset, device=device, precision=precision, micro_batches=parts, loss=extras.loss
+        config,
+        dataset,
+        device=device,
+        precision=precision,
+        micro_batches=parts,
+        loss=extras.loss,
+        workers=workers,
     )
     epochs = _resume(trainer, state, say)
-    say(f"{len(dataset.train):,} images, {config.epochs} epochs, {device}, {precision}")
+    together = f", {workers.size} workers together" if workers.size > 1 else ""
+    say(f"{len(dataset.train):,} images, {config.epochs} epochs, {device}, {precision}{together}")
     trainer.on_step = _step_teller(extras.watchers)
     for watcher in extras.watchers:
         watcher.begin(config.epochs, epochs)
     first = trainer.epoch + 1
     for metrics in trainer.epochs():
         epochs.append(metrics)
-        _checkpoint(trainer, folder, dataset.digest, epochs)
+        if workers.rank == 0:
+            _checkpoint(trainer, folder, dataset.digest, epochs)
         for watcher in extras.watchers:
             watcher.end_epoch(metrics)
         say(_line(metrics, config.epochs))
@@ -241,6 +263,7 @@ def _checkpoint(trainer: Trainer, folder: Path, digest: str, epochs: list[EpochM
         "digest": digest,
         "precision": trainer.precision,
         "micro_batches": trainer.micro_batches,
+        "workers": trainer.workers.size,
         "epochs": [metrics.model_dump() for metrics in epochs],
         "trainer": trainer.state_dict(),
     }
@@ -271,6 +294,7 @@ def _environment(trainer: Trainer) -> dict[str, JsonValue]:
         "device_name": device_name(trainer.device),
         "precision": trainer.precision,
         "micro_batches": trainer.micro_batches,
+        "workers": trainer.workers.size,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),

@@ -117,6 +117,10 @@ def _training(config: AnyConfig, metrics: ModelMetrics) -> list[Row]:
         ("epochs", f"{config.epochs}{_of_images(config)}, weights of the last one"),
         ("seed", str(config.seed)),
     ]
+    workers = metrics.environment.get("workers", 1)
+    if workers != 1:
+        parts = f"{workers} workers, each of which normalises its part of a batch by itself"
+        rows.append(("trained by", parts))
     if metrics.teacher:
         rows.append(("distilled from", str(metrics.teacher.get("source", "an ensemble"))))
     return [*rows, minutes]

@@ -1,12 +1,14 @@
 """One update of a network on one batch: loss, gradients, SAM, clipping, the optimizer's step.
 
 Shapes: images (B, 1, 28, 28) float32; labels (B,) int64, or shares of the classes (B, classes) of
-which the largest is to be hit. Losses and hits are scalars that stay on the device.
+which the largest is to be hit. Losses and hits are scalars that stay on the device. Where several
+processes train one network, B is this one's part of the batch, and so are its loss and its hits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 from fmnist_models.compute.cuda_graphs import GraphedPasses
 from fmnist_models.compute.precision import Precision, autocast
 from fmnist_models.config.trial import TrialConfig
+from fmnist_models.training.data_parallel import ALONE, DataParallel
 from fmnist_models.training.losses import training_loss
 from fmnist_models.training.optimizers import Optimizer
 from fmnist_models.training.sam import Sam
@@ -26,7 +29,7 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 class GradientStep:
     """Updates `model` by `optimizer`, as `config` says; `loss` replaces the configuration's own.
 
-    `micro_batches` and `graphs` are as for `trainer.Trainer`.
+    `micro_batches`, `graphs` and `workers` are as for `trainer.Trainer`.
     """
 
     def __init__(
@@ -40,8 +43,10 @@ class GradientStep:
         micro_batches: int = 1,
         graphs: bool | None = None,
         loss: Loss | None = None,
+        workers: DataParallel = ALONE,
     ) -> None:
         self.config, self.model, self.optimizer = config, model, optimizer
+        self.workers = workers
         self.device, self.precision, self.micro_batches = device, precision, micro_batches
         self._loss = loss or (lambda _, logits, labels: training_loss(config, logits, labels))
         rho = config.regularization.sam_rho
@@ -66,20 +71,30 @@ class GradientStep:
         return loss, hits
 
     def add_gradients(self, images: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        """Compute the gradients of the mean loss: that loss, and hits.
+        """Compute the gradients of the batch's mean loss: that loss, and hits.
 
         The parameters must have no gradients before. `name` tells a step's passes apart, each of
         which has a CUDA graph of its own.
         """
+        batch = len(images) if self.workers.size == 1 else self.config.batch_size
+        found = self._add_gradients(images, labels, name, batch)
+        self.workers.sum_gradients(self.model)
+        return found
+
+    def _add_gradients(
+        self, images: Tensor, labels: Tensor, name: str, batch: int
+    ) -> tuple[Tensor, Tensor]:
+        """Likewise those of this process's part of a batch of so many images."""
         if self.graphs:
-            return self.graphs.run(name, self.backward, images, labels)
+            run = partial(self.backward, share=len(images) / batch)
+            return self.graphs.run(name, run, images, labels)
         if self.micro_batches == 1:
-            return self.backward(images, labels)
+            return self.backward(images, labels, len(images) / batch)
         loss, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         # Parts may differ by an image, so that each counts by its share of the batch.
         parts = images.tensor_split(self.micro_batches), labels.tensor_split(self.micro_batches)
         for part, part_labels in zip(*parts, strict=True):
-            part_loss, part_hits = self.backward(part, part_labels, len(part) / len(images))
+            part_loss, part_hits = self.backward(part, part_labels, len(part) / batch)
             loss += part_loss
             hits += part_hits
         return loss, hits

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fmnist_models.augmentation.batch_loader import BatchLoader
-from fmnist_models.augmentation.mixing import Mixer
+from fmnist_models.augmentation.mixing import make_mixer
 from fmnist_models.compute.allocator import keep_memory
 from fmnist_models.compute.batch_norm import prepare_norms
 from fmnist_models.compute.memory import peak_memory_bytes, reset_peak_memory
@@ -25,6 +25,7 @@ from fmnist_models.compute.precision import Precision
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset
 from fmnist_models.errors import ConfigError
+from fmnist_models.training.data_parallel import ALONE, DRAWS_APART, DataParallel
 from fmnist_models.training.evaluator import Evaluator, Score
 from fmnist_models.training.gradient_step import GradientStep, Loss
 from fmnist_models.training.inference import EVALUATION_BATCH
@@ -59,6 +60,9 @@ class Trainer:
     do on a GPU where launching them takes longer than computing; in parts they never do.
 
     `loss` replaces the configuration's own, as in distillation.
+
+    `workers`: this process among several that train the network together. What was said of parts
+    holds of theirs, but each may have its own divided into micro-batches.
     """
 
     def __init__(
@@ -71,12 +75,14 @@ class Trainer:
         micro_batches: int = 1,
         graphs: bool | None = None,
         loss: Loss | None = None,
+        workers: DataParallel = ALONE,
     ) -> None:
         _check_batch_size(config, len(dataset.train))
         keep_memory(device)
         reset_peak_memory(device)
         self.config, self.device, self.precision = config, device, precision
         self.micro_batches = min(micro_batches, config.batch_size)
+        self.workers = workers
         self.epoch = 0
         self.accuracies: list[float | None] = []
         self.on_step: OnStep | None = None
@@ -108,6 +114,7 @@ class Trainer:
             micro_batches=self.micro_batches,
             graphs=graphs,
             loss=loss,
+            workers=workers,
         )
         self._generator = torch.Generator(device)
         self._load = BatchLoader(
@@ -116,10 +123,7 @@ class Trainer:
             config.augmentation,
             self._generator,
         )
-        mixed = config.augmentation.mixing != "none"
-        self._mixer = (
-            Mixer(config.augmentation, dataset.classes, self._generator) if mixed else None
-        )
+        self._mixer = make_mixer(config.augmentation, dataset.classes, self._generator)
 
     def _fresh_model(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -158,11 +162,12 @@ class Trainer:
         # Forked, as the process's generators belong to whoever else draws in it.
         with torch.random.fork_rng(devices=gpus):
             seed = epoch_seed(self.config.seed, self.epoch)
-            torch.manual_seed(seed + DROPOUT_SEED)
+            torch.manual_seed(seed + DROPOUT_SEED + self.workers.rank * DRAWS_APART)
             self._generator.manual_seed(seed)
             train = self._train_epoch()
         trained = time.perf_counter()
         self.epoch += 1
+        self.workers.average_buffers(self.model, self.averaged_model)
         self.average.end_epoch(self.epoch)
         score = self.evaluator.validate(self.averaged_model)
         self.accuracies.append(score.accuracy if score else None)
@@ -192,7 +197,9 @@ class Trainer:
                 self.on_step(i + 1, steps)
             loss += step_loss
             hits += step_hits
-        return self.evaluator.to_host(loss / steps, hits, steps * batch)
+        sums = torch.stack([loss, hits])
+        self.workers.sum(sums)
+        return self.evaluator.to_host(sums[0] / steps, sums[1], steps * batch)
 
     def _batches(self) -> Iterator[Tensor]:
         """Which images the batches from the start of this epoch on have, each (B,), without end.
@@ -214,9 +221,15 @@ class Trainer:
             start = 0
 
     def _batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, 1, 28, 28) at index (B,), and labels (B,), or (B, classes) where mixed."""
-        images, labels = self._load(index), self.dataset.train.labels[index]
-        return self._mixer(images, labels) if self._mixer else (images, labels)
+        """This process's part of a batch of the images at index (B,).
+
+        Images (P, 1, 28, 28) and labels (P,), or (P, classes) where they are mixed.
+        """
+        part, labels = self.workers.part_of(len(index)), self.dataset.train.labels[index]
+        if not self._mixer:
+            return self._load(index, part), labels[part]
+        images, labels = self._mixer(self._load(index), labels)
+        return images[part], labels[part]
 
     def _set_lr(self, step: int) -> None:
         # From the middle of the step, so that neither the first nor the last has a rate of zero.

@@ -1,4 +1,4 @@
-"""Equal time for every configuration: how many images a trial trains on, by what one takes.
+"""How many images a trial trains on in its time, which is equal for all (plan.py has its default).
 
 A search compares what configurations reach in the same time, so that a small network's many passes
 over the images compete with a wide one's few. An epoch is then an equal share of that time, and

@@ -1,9 +1,8 @@
-"""Writing the best configuration of a study, with how that is known, for final training to read.
+"""Writing the recommended configuration of a study, with how that is known, for final training.
 
-"Best" is the COMPLETE trial with the highest validation accuracy after its last epoch; of equals,
-the earlier one. Where that is a sample that may owe its lead over the best known-good point to
-luck, the point is written (recommendation.py). With evidence from fresh seeds (see fresh_seeds.py)
-it is the one of the top trials with the highest mean validation accuracy on those.
+recommendation.py says which COMPLETE trial that is: the best sample, or the known-good point that
+it may have beaten by luck. With evidence from fresh seeds (see fresh_seeds.py) it is the one of the
+top trials with the highest mean validation accuracy on those.
 """
 
 from __future__ import annotations
@@ -81,20 +80,21 @@ def _content(
     store: StudyStore, summary: Summary, taken: Recommendation, evidence: Evidence | None
 ) -> dict[str, JsonValue]:
     """An `ExportedConfig` as JSON values; the search does not need torch to write one."""
-    identity, best = store.identity, taken.trial
+    identity, recommended = store.identity, taken.trial
     trials: dict[str, JsonValue] = {state: n for state, n in summary.trials.items() if n}
-    number = evidence.winner.trial if evidence else best.number
+    number = evidence.winner.trial if evidence else recommended.number
+    accuracy = evidence.winner.mean if evidence else recommended.validation_accuracy
     environment = dict(environment_of(store, number))
     final = final_training(store)
     record = store.trial_record(number)
     return {
         "format": EXPORT_FORMAT,
-        "config": record.config if record else best.config,
+        "config": record.config if record else recommended.config,
         "study": summary.study,
         "trial": number,
-        "validation_accuracy": evidence.winner.mean if evidence else best.validation_accuracy,
+        "validation_accuracy": accuracy,
         "evidence": {
-            **_how_sure(summary, best, environment),
+            **_how_sure(summary, recommended, environment),
             "recommendation": taken.reason,
             "trials": trials,
             "epochs_trained": summary.epochs_trained,
@@ -108,15 +108,15 @@ def _content(
 
 
 def _how_sure(
-    summary: Summary, best: ScoredTrial, environment: dict[str, JsonValue]
+    summary: Summary, trial: ScoredTrial, environment: dict[str, JsonValue]
 ) -> dict[str, JsonValue]:
     """The intervals of the exported trial's value in the search."""
     images = int(str(environment["validation_images"]))
     finished = summary.trials.get("COMPLETE", 0) + summary.trials.get("PRUNED", 0)
-    correct = round(best.validation_accuracy * images)
+    correct = round(trial.validation_accuracy * images)
     return {
-        "best_trial": best.number,
-        "interval": list(best.interval),
+        "best_trial": trial.number,
+        "interval": list(trial.interval),
         "interval_of": "this one model, 95 %, not corrected for being the best of many",
         "corrected_interval": list(simultaneous_interval(correct, images, finished)),
         "corrected_for": finished,

@@ -110,18 +110,19 @@ class QuotaAsha(Asha):
     lets n / reduction_factor^(k+1) through the k-th rung, counted from 0; here it is `SLACK` times
     that, rounded down, as who was stopped can't be promoted later. So not even the first at a rung
     always pass, which may be poor and would take a good part of a small budget. The best so far at
-    a rung passes beyond that once `patience` trials have begun.
+    a rung passes beyond that once `exempt_from` trials have reported at the first rung.
     """
 
     SLACK = 1.5
-    PATIENCE = 12
-    """Trials: in a search of fewer than four times as many, a quarter of them."""
+    EXEMPT_FROM = 12
+    """Trials; where the search has fewer than four times as many in all, a quarter of those."""
 
     def __init__(
         self, grace_period: int, reduction_factor: int, epochs: int, trials: int | None = None
     ) -> None:
         super().__init__(grace_period, reduction_factor, epochs)
-        self.patience = self.PATIENCE if trials is None else min(self.PATIENCE, trials // 4)
+        least = self.EXEMPT_FROM
+        self.exempt_from = least if trials is None else min(least, trials // 4)
         self._factor = reduction_factor
         self._passed: dict[int, set[int]] = {rung: set() for rung in self.rungs}
 
@@ -139,13 +140,13 @@ class QuotaAsha(Asha):
         if epoch not in self.rungs or decision.action == "stop":
             return decision
         first, place = self.rungs[min(self.rungs)], list(self.rungs).index(epoch)
-        begun = len(first) + (number not in first)
+        at_first_rung = len(first) + (number not in first)
         passed = len(self._passed[epoch] - {number})
-        quota = int(self.SLACK * begun / self._factor ** (place + 1))
+        quota = int(self.SLACK * at_first_rung / self._factor ** (place + 1))
         if passed < quota:
             return decision
-        reason = f"{quota} of {begun} may pass rung {epoch}, {passed} have"
-        if begun < self.patience:
+        reason = f"{quota} of {at_first_rung} may pass rung {epoch}, {passed} have"
+        if at_first_rung < self.exempt_from:
             stop = {"action": "stop", "rung": epoch, "cutoff": None, "reason": reason}
             return decision.model_copy(update=stop)
         if decision.cutoff is None:

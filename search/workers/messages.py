@@ -111,7 +111,7 @@ class StartedTrial(Config):
 
     resume_from: numbers of the trials, newest first, whose checkpoint it may go on from.
     micro_batches: into how many parts each step's batch is cut, to save memory; see
-    `engine.Trainer`.
+    `fmnist_models.training.trainer.Trainer`.
     """
 
     number: int

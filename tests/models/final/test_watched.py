@@ -21,7 +21,7 @@ from fmnist_models.data.idx import read_data_files
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.final.progress import Bar, Events
 from fmnist_models.final.seeds import read_seeds
-from fmnist_models.final.time_budget import epochs_within
+from fmnist_models.final.time_budget import epochs_within, measure_step
 from fmnist_models.final.train import Extras, train
 from fmnist_models.saved_model.folder import load_metrics
 from fmnist_models.training.metrics import EpochMetrics
@@ -186,10 +186,11 @@ def test_epochs_fit_into_the_time(data: Dataset) -> None:
     short = CONFIG.model_copy(update={"epochs": 1})
     (epoch,) = list(Trainer(short, data, device="cpu", precision="fp32").epochs())
     minutes = 100 * epoch.seconds / 60
-    fitting = epochs_within(config, data, "cpu", "fp32", minutes)
+    step_seconds = measure_step(config, data, "cpu", "fp32")
+    fitting = epochs_within(config, len(data.train), step_seconds, minutes)
     assert 5 <= fitting < 1000  # with room for what else the machine has to do
-    assert epochs_within(config, data, "cpu", "fp32", 1e-9) == 1
-    assert epochs_within(CONFIG, data, "cpu", "fp32", 1e4) == 3
+    assert epochs_within(config, len(data.train), step_seconds, 1e-9) == 1
+    assert epochs_within(CONFIG, len(data.train), step_seconds, 1e4) == 3
 
 
 def test_a_limited_run_goes_on_with_the_epochs_it_began_with(
