@@ -27,7 +27,7 @@ AROUND = "around"
 """The name of the point that is the configuration itself."""
 TRUST = 0.9
 """How far a value is trusted of which the space itself believes nothing."""
-NOT_SAMPLED = {"epochs", "seed", "epoch_images"}
+NOT_SAMPLED = {"epochs", "seed", "epoch_images", "early_validation_images"}
 GRID, SWEEPS = 8, 2
 DECISIVE = {"model.family": 1000.0, "optimizer.kind": 100.0}
 """Fields that come before all that depends on them."""

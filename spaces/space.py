@@ -36,6 +36,8 @@ class SpaceContext:
     """What is allowed of queued configurations (known-good points), where that is more."""
     epoch_images: Callable[[TrialConfig], int] = lambda config: 0
     """Images that each epoch of a configuration trains on; 0: all once."""
+    early_validation_images: int = 0
+    """Validation images by which all epochs but the last are scored; 0: all."""
 
     @property
     def of_queued(self) -> SpaceContext:
@@ -43,8 +45,9 @@ class SpaceContext:
         return self.queued or self
 
     def allotted(self, config: TrialConfig) -> TrialConfig:
-        """`config` with epochs of so many images as it gets here."""
-        return config.model_copy(update={"epoch_images": self.epoch_images(config)})
+        """`config` with epochs of so many images as it gets here, to train on and to be scored."""
+        images, early = self.epoch_images(config), self.early_validation_images
+        return config.model_copy(update={"epoch_images": images, "early_validation_images": early})
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,11 @@ class TrialConfig(Config):
 
     By it epochs of small and of wide networks can be made to take equal time.
     """
+    early_validation_images: Annotated[int, Field(ge=0, exclude_if=lambda images: images == 0)] = 0
+    """Validation images, the first, by which all epochs but the last are scored; 0: by all.
+
+    The last epoch is always scored by all of them.
+    """
 
     def steps_per_epoch(self, images: int) -> int:
         """Whole batches of an epoch, 1 at least, where there are `images` training images."""

@@ -46,7 +46,7 @@ MOST_SIDE_BY_SIDE = 4
 FEWEST_PASSES = 24.0
 """Where a member of a core's own would see the images less often than this, one network that all
 cores train together is expected to be ahead: it sees them as often as all members together. From
-the law of passes and what two members gain over one (benchmarks/LOG.md, "One network or several")."""
+the law of passes and what two members gain (benchmarks/LOG.md, "One network or several")."""
 
 
 def begun_members(folder: Path) -> int | None:

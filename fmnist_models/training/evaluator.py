@@ -39,11 +39,13 @@ class Evaluator:
     def __init__(self, dataset: Dataset, precision: Precision, *, batch: int, lr: float) -> None:
         self.dataset, self.precision, self.batch, self.lr = dataset, precision, batch, lr
 
-    def validate(self, model: nn.Module) -> Score | None:
-        """Score `model` on the validation images; None where there are none."""
+    def validate(self, model: nn.Module, most: int = 0) -> Score | None:
+        """Score `model` on the validation images, or the first `most`; None without any."""
         images = self.dataset.validation
         if not len(images):
             return None
+        if most:
+            images = images.subset(torch.arange(min(most, len(images))))
         logits = predict(model, images, self.dataset.normalization, self.precision, self.batch)
         hits = logits.argmax(1) == images.labels
         return self.to_host(cross_entropy(logits, images.labels), hits.sum(), len(images))

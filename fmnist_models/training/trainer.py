@@ -169,7 +169,7 @@ class Trainer:
         self.epoch += 1
         self.workers.average_buffers(self.model, self.averaged_model)
         self.average.end_epoch(self.epoch)
-        score = self.evaluator.validate(self.averaged_model)
+        score = self._validate()
         self.accuracies.append(score.accuracy if score else None)
         return EpochMetrics(
             epoch=self.epoch,
@@ -182,6 +182,16 @@ class Trainer:
             images_per_second=self.steps_per_epoch * self.config.batch_size / (trained - start),
             peak_memory_bytes=peak_memory_bytes(self.device),
         )
+
+    def _validate(self) -> Score | None:
+        """Score the epoch: by all validation images if it is the last, by whatever ends the run."""
+        early = self.config.early_validation_images
+        if early and self.epoch < self.config.epochs:
+            score = self.evaluator.validate(self.averaged_model, early)
+            accuracies = [*self.accuracies, score.accuracy if score else None]
+            if not out_of_patience(accuracies, self.config.patience):
+                return score
+        return self.evaluator.validate(self.averaged_model)
 
     def _train_epoch(self) -> Score:
         self.model.train()

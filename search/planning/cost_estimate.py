@@ -55,15 +55,19 @@ class Machine:
     least_epoch_seconds: float = 0.0
     note: str = ""
 
-    def epoch_seconds(self, model: ModelConfig, images: int = 0) -> float:
-        """Predicted seconds of one epoch of `model` over `images`, or all, with validation."""
-        images, validation = images or len(self.dataset.train), len(self.dataset.validation)
-        return self.cost.epoch_seconds(model, images, validation)
+    def epoch_seconds(self, model: ModelConfig) -> float:
+        """Predicted seconds of one epoch of `model` over all images, with validation."""
+        train, validation = len(self.dataset.train), len(self.dataset.validation)
+        return self.cost.epoch_seconds(model, train, validation)
 
     def trial_epoch_seconds(self, config: TrialConfig) -> float:
-        """Likewise of a whole configuration: SAM takes two passes a step."""
+        """Likewise a mean epoch of a whole configuration: SAM takes two passes a step."""
+        train, validation = len(self.dataset.train), len(self.dataset.validation)
+        early = config.early_validation_images or validation
+        mean_validation = round(((config.epochs - 1) * early + validation) / config.epochs)
+        images = config.epoch_images or train
         passes = 2 if config.regularization.sam_rho else 1
-        return passes * self.epoch_seconds(config.model, config.epoch_images)
+        return passes * self.cost.epoch_seconds(config.model, images, mean_validation)
 
 
 def measure_machine(space: Space, setup: TrialSetup, dataset: Dataset) -> Machine:
@@ -157,6 +161,7 @@ def _context_by_time(
         affordable_twice=fits(2),
         train_images=allotment.train_images,
         epoch_images=allotment.epoch_images,
+        early_validation_images=allotment.early_validation_images,
     )
 
 

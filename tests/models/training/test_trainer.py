@@ -251,3 +251,37 @@ def test_a_run_that_raises_leaves_the_global_generator_alone(few: Dataset) -> No
     with pytest.raises(DivergedError):
         list(trainer(config, few).epochs())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("patience", [0, 1])
+def test_early_epochs_are_scored_by_some_images_and_whatever_ends_a_run_by_all(
+    few: Dataset, patience: int
+) -> None:
+    config = TrialConfig(
+        model=QuickConfig(width=4, depth=1, batch_norm=False),
+        optimizer=SgdConfig(lr=1e-9),  # learns nothing, so that patience is over at once
+        regularization=RegularizationConfig(ema_decay=0.0),
+        batch_size=64,
+        epochs=4,
+        early_validation_images=100,
+        patience=patience,
+    )
+    run = trainer(config, few)
+    scored: list[int] = []
+    validate = run.evaluator.validate
+
+    def watched(model: nn.Module, most: int = 0) -> object:
+        scored.append(most)
+        return validate(model, most)
+
+    run.evaluator.validate = watched  # type: ignore[method-assign, assignment]
+    epochs = list(run.epochs())
+    if patience:
+        assert scored[:3] == [100, 100, 0]
+        assert len(epochs) < 4 or scored[-1] == 0
+    else:
+        assert scored == [100, 100, 100, 0]
+    first = few.validation.subset(torch.arange(100))
+    for metrics, images in ((epochs[0], first), (epochs[-1], few.validation)):
+        hits = logits_of(run.averaged_model, images, few).argmax(1) == images.labels
+        assert metrics.val_accuracy == pytest.approx(hits.float().mean().item(), abs=0.02)

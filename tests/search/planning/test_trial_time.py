@@ -28,8 +28,11 @@ __all__ = ["machine"]
 SECONDS_PER_MAC = 1e-9
 
 
-def allotment(trial_seconds: float, train: int = 50_000, validation: int = 10_000) -> Allotment:
+def allotment(
+    trial_seconds: float, train: int = 50_000, validation: int = 10_000, early: int = 0
+) -> Allotment:
     return Allotment(
+        early_validation_images=early,
         trial_seconds=trial_seconds,
         epochs=9,
         train_images=train,
@@ -57,6 +60,33 @@ def test_every_network_gets_as_many_images_as_its_time_buys(width: int) -> None:
     images = allotment(2000.0).epoch_images(config(width))
     assert images % 100 == 0
     assert seconds(config(width), images) <= 2000.0 < seconds(config(width), images + 100)
+
+
+def test_what_early_validations_save_is_trained_on() -> None:
+    model = config().model
+    full, early = allotment(200.0), allotment(200.0, early=2_500)
+    saved = 8 * 7_500 / 3
+    more = 9 * (early.epoch_images(config()) - full.epoch_images(config()))
+    assert more == pytest.approx(saved, abs=2 * 9 * 100)
+    each = SECONDS_PER_MAC * model_cost(model).macs
+    assert full.seconds_needed(model) - early.seconds_needed(model) == pytest.approx(saved * each)
+
+
+def test_trials_are_told_of_early_validations_and_their_time_is_foretold(machine: Machine) -> None:
+    machine = Machine(machine.dataset, machine.precision, CostModel(SECONDS_PER_MAC, 0.0))
+    train, validation = len(machine.dataset.train), len(machine.dataset.validation)
+    time = 2.0 * allotment(1.0, train, validation).seconds_needed(config(32).model)
+    plan = plan_of(trial_seconds=time)
+
+    def foretold(early: int) -> tuple[TrialConfig, float]:
+        given = allotment(time, train, validation, early)
+        told = affordable_context(machine, plan, 0, given).allotted(config(batch_size=16))
+        return told, 9 * machine.trial_epoch_seconds(told)
+
+    for early in (0, validation // 4):
+        told, seconds = foretold(early)
+        assert told.early_validation_images == early
+        assert seconds == pytest.approx(time, rel=0.05)
 
 
 def test_two_passes_a_step_get_half_of_the_images() -> None:
