@@ -72,3 +72,29 @@ def fill_in_defaults(point: Params) -> Params:
         for name, value in off.items():
             whole.setdefault(f"{prefix}.{name}", value)
     return whole
+
+
+class WithinBounds:
+    """Suggests `params` as a trial does, whole numbers brought between the bounds they have here.
+
+    Sizes of networks are whole numbers, whose upper bound is what is affordable.
+    """
+
+    def __init__(self, params: Params) -> None:
+        self.params = dict(params)
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int:
+        """As given, or the nearest that can be suggested."""
+        within = min(max(int(self.params[name]), low), high)
+        self.params[name] = found = low + (within - low) // step * step
+        return found
+
+    def suggest_float(self, name: str, low: float, high: float, **how: object) -> object:
+        """As given."""
+        return self.params[name]
+
+    def suggest_categorical(self, name: str, choices: object) -> object:
+        """As given."""
+        return self.params[name]

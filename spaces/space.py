@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from fmnist_models.config.base import ModelConfig
 from fmnist_models.config.registry import check_name
 from fmnist_models.config.trial import TrialConfig
 from spaces.belief import Belief
-from spaces.points import Params, fill_in_defaults
+from spaces.points import Params, WithinBounds, fill_in_defaults
 from spaces.training_belief import for_images
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ class SpaceContext:
     def of_queued(self) -> SpaceContext:
         """What is allowed of queued configurations."""
         return self.queued or self
+
+    def affords(self, config: TrialConfig) -> bool:
+        """Whether a whole configuration is affordable: SAM takes two passes a step."""
+        twice = config.regularization.sam_rho == 0 or self.affordable_twice(config.model)
+        return self.affordable(config.model) and twice
 
     def allotted(self, config: TrialConfig) -> TrialConfig:
         """`config` with epochs of so many images as it gets here, to train on and to be scored."""
@@ -81,9 +86,13 @@ class Space:
 
     def configure(self, point: str, context: SpaceContext) -> TrialConfig:
         """The configuration of a known-good point; raises ConfigError on an unknown name."""
+        params = self.points[check_name(point, self.points, f"{self.name} point")]
+        return self.configured(params, context)
+
+    def configured(self, params: Params, context: SpaceContext) -> TrialConfig:
+        """The configuration that parameters of this space stand for."""
         from optuna.trial import FixedTrial
 
-        params = self.points[check_name(point, self.points, f"{self.name} point")]
         return self.suggest(FixedTrial(dict(params)), context)
 
     def believed(self, context: SpaceContext) -> Belief:
@@ -91,14 +100,21 @@ class Space:
         return for_images(self.belief, context.epochs * context.train_images)
 
     def affordable_points(self, context: SpaceContext) -> dict[str, Params]:
-        """The known-good points to try first where only so much is affordable, by name."""
+        """The known-good points to try first where only so much is affordable, by name.
+
+        Where none of them is, one of them with sizes that are.
+        """
         found: dict[object, str] = {}
         context = context.of_queued
         for name, point in self.points.items():
-            config = self.configure(name, SpaceContext(context.epochs))
-            sam = config.regularization.sam_rho > 0
-            if context.affordable(config.model) and (
-                not sam or context.affordable_twice(config.model)
-            ):
+            if context.affords(self.configure(name, SpaceContext(context.epochs))):
                 found[point[self.one_point_per] if self.one_point_per else name] = name
-        return {name: self.points[name] for name in found.values()}
+        return {name: self.points[name] for name in found.values()} or self._smaller(context)
+
+    def _smaller(self, context: SpaceContext) -> dict[str, Params]:
+        """The first known-good point that is affordable with smaller sizes, if there is one."""
+        for name, point in self.points.items():
+            trial = WithinBounds(point)
+            if context.affords(self.suggest(cast("BaseTrial", trial), context)):
+                return {f"{name}, smaller": trial.params}
+        return {}

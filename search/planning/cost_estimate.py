@@ -221,10 +221,10 @@ def estimate(
     )
     freely = SpaceContext(plan.epochs)
     reference = space.configure(next(iter(space.points)), freely)
-    first = list(space.affordable_points(context))[: min(points, trials)]
+    first = list(space.affordable_points(context).values())[: min(points, trials)]
     of_points = [
-        machine.trial_epoch_seconds(context.allotted(space.configure(name, freely)))
-        for name in first
+        machine.trial_epoch_seconds(context.allotted(space.configured(params, freely)))
+        for params in first
     ]
     sampled = (trials - len(first)) * expected_epochs(plan, early_stopping) * seconds
     total = (plan.epochs * sum(of_points) + sampled) / plan.concurrency

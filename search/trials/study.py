@@ -90,7 +90,7 @@ def enqueue_points(store: StudyStore, space: Space, context: SpaceContext) -> tu
         for name, point in points.items():
             study.enqueue_trial(dict(point), user_attrs={KNOWN_GOOD: name}, skip_if_exists=True)
     of_all = space.affordable_points(SpaceContext(context.epochs))
-    return len(points), len(of_all) - len(points)
+    return len(points), sum(name not in points for name in of_all)
 
 
 def start_launch(

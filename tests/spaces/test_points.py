@@ -11,7 +11,7 @@ from fmnist_models.families.mlp import MlpConfig
 from fmnist_models.families.mobilenet import MobilenetConfig
 from fmnist_models.families.vgg import VggConfig
 from fmnist_models.training.cost import model_cost
-from spaces import SpaceContext, get_space
+from spaces import SPACES, SpaceContext, get_space
 from spaces.cnn import layers
 
 
@@ -62,3 +62,36 @@ def test_nothing_is_sampled_that_cannot_be_afforded(name: str) -> None:
         config = get_space(name).suggest(study.ask(), SpaceContext(1, affordable=below))
         macs.append(model_cost(config.model).macs)
     assert LIMITS[name] / 4 < max(macs) <= LIMITS[name]
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_where_no_point_is_affordable_one_of_smaller_size_is_tried(name: str) -> None:
+    space = get_space(name)
+    everything = SpaceContext(epochs=9)
+    costs = {p: model_cost(space.configure(p, everything).model).macs for p in space.points}
+    least = min(costs.values())
+
+    def affordable(model: ModelConfig) -> bool:
+        return model_cost(model).macs < least
+
+    context = SpaceContext(9, affordable=affordable)
+    points = space.affordable_points(context)
+    for point, params in points.items():
+        original = point.removesuffix(", smaller")
+        config = space.configured(params, context)
+        assert affordable(config.model)
+        assert set(params) == set(space.points[original])
+        other = {k for k, value in params.items() if value != space.points[original][k]}
+        assert other
+        assert all(isinstance(params[k], int) for k in other)
+    if name in ("quick", "cnn", "vgg", "densenet", "convnext", "preact"):
+        assert len(points) == 1
+
+
+def test_a_smaller_quick_point_is_the_widest_that_is_affordable() -> None:
+    def affordable(model: ModelConfig) -> bool:
+        return model.model_dump()["width"] <= 8
+
+    space = get_space("quick")
+    (point,) = space.affordable_points(SpaceContext(9, affordable=affordable)).values()
+    assert point == {**space.points["quick-2-16"], "quick.width": 8}
