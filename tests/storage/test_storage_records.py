@@ -5,6 +5,7 @@ from datetime import UTC, timedelta
 
 import optuna
 import pytest
+from optuna.exceptions import UpdateFinishedTrialError
 from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError, StatementError
 
@@ -246,3 +247,21 @@ def test_rows_know_no_other_keys_and_do_not_change() -> None:
         DecisionRow.model_validate({**make_decision().model_dump(), "action": "perhaps"})
     with pytest.raises(ValidationError, match="frozen"):
         make_epoch().epoch = 2
+
+
+def test_a_trial_that_was_ended_meanwhile_is_not_configured(store: StudyStore) -> None:
+    study = optuna.load_study(study_name=store.name, storage=store.optuna_storage)
+    for launch in (1, 2):  # the second time the study knows the parameter
+        trial = study.ask()
+        store.add_trial(trial.number, launch, {})
+        with store.parameters_held_back() as parameters:
+            trial.suggest_float("x", 0, 1)
+        if launch == 1:
+            store.configure(trial, launch, {"x": 1}, parameters)
+    with store.transaction():
+        store.fail_trial(store.trial(trial_id_of(trial)), "its lease is over")
+    with pytest.raises(UpdateFinishedTrialError):
+        store.configure(trial, 2, {"x": 2}, parameters)
+    assert store.trial(trial_id_of(trial)).params == {}
+    record = store.trial_record(trial.number)
+    assert (record.config, record.reason) == ({}, "its lease is over")

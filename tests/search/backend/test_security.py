@@ -130,6 +130,8 @@ def check_session(place: Path) -> str:
 STRANGER = """
 import ray, sys
 from ray._raylet import GcsClient
+from search.backend.ray_session import _token_environment
+from search.errors import UsageError
 try:
     client = GcsClient(address=sys.argv[1])
     client.get_all_node_info(timeout=300)
@@ -278,3 +280,12 @@ def test_our_rooms_travel_to_a_cluster_and_nothing_else() -> None:
 
     assert all((ROOT / room / "__init__.py").is_file() for room in ROOMS)
     assert sum(f.stat().st_size for room in ROOMS for f in (ROOT / room).rglob("*.py")) < 2e6
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o620, 0o604, 0o644])
+def test_a_token_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    token = tmp_path / "auth_token"
+    token.write_text("secret")
+    token.chmod(mode)
+    with pytest.raises(UsageError, match=f"can be read by others; chmod 600 {token}"):
+        _token_environment({"RAY_AUTH_TOKEN_PATH": str(token)})

@@ -8,6 +8,7 @@ import pytest
 
 from fmnist_models.config.base import ModelConfig
 from fmnist_models.config.optimizers import SgdConfig
+from fmnist_models.config.training import RegularizationConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import load_search_data
 from fmnist_models.data.idx import read_data_files
@@ -305,3 +306,13 @@ def test_an_epoch_has_stalled_after_ten_times_its_estimate(machine: Machine) -> 
     expected = slow.trial_epoch_seconds(large)
     assert epoch_timeout(machine, small) == 600
     assert epoch_timeout(slow, large) == 10 * expected > 600
+
+
+def test_an_epoch_with_sam_takes_twice_as_long(machine: Machine) -> None:
+    plain = TrialConfig(model=WrnConfig(depth=10), optimizer=SgdConfig(lr=0.1), epochs=1)
+    sam = plain.model_copy(update={"regularization": RegularizationConfig(sam_rho=0.05)})
+    seconds = machine.epoch_seconds(plain.model)
+    assert machine.trial_epoch_seconds(plain) == seconds
+    assert machine.trial_epoch_seconds(sam) == 2 * seconds
+    slow = replace(machine, cost=CostModel(1e-6, 0.0))
+    assert epoch_timeout(slow, sam) == 2 * epoch_timeout(slow, plain) > 600

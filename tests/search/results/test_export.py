@@ -15,6 +15,7 @@ from fmnist_models.errors import OutputError
 from fmnist_models.training.metrics import wilson_interval
 from search.errors import NoResultError, UsageError
 from search.results.export import export, export_beside
+from search.results.significance import simultaneous_interval
 from search.results.summary import Summary, summarize, summary_lines
 from storage import Database, StudyStore
 from tests.conftest import ROOT
@@ -168,3 +169,17 @@ def test_a_summary_is_json_and_back(database: Database, study: StudyStore) -> No
     text = json.dumps(summary.model_dump(mode="json"))
     assert Summary.model_validate_json(text) == summary
     assert sum(summary.trials.values()) == len(study.trials())
+
+
+def test_stopped_trials_count_among_those_that_the_best_was_picked_from(
+    database: Database, tmp_path: Path
+) -> None:
+    search(database, 12)
+    study = database.open_study(STUDY)
+    path = tmp_path / "best.json"
+    summary = export(study, path)
+    evidence = json.loads(path.read_text())["evidence"]
+    assert summary.trials["PRUNED"] > 0
+    assert evidence["corrected_for"] == summary.trials["COMPLETE"] + summary.trials["PRUNED"] == 12
+    correct = round(10_000 * summary.recommended.trial.validation_accuracy)
+    assert evidence["corrected_interval"] == list(simultaneous_interval(correct, 10_000, 12))
