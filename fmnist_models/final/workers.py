@@ -46,6 +46,9 @@ LEAST_SECONDS = 120.0
 RACE_SECONDS = 4.0
 """How long the race takes, about, by the speed of a training without workers."""
 FEWEST_STEPS = 4
+MAY_BE_SLOWER = 1.15
+"""How many times as long a step of workers may take for them to be taken all the same: beside other
+work they do twice what threads do (results/workers.md)."""
 LAST_WORDS_SECONDS = 10.0
 """When a worker fails because it has lost another, that one's end is waited for so long."""
 
@@ -179,7 +182,7 @@ class WorkerPool:
 def race(
     config: TrialConfig, files: DataFiles, device: str, minutes: float | None
 ) -> tuple[WorkerPool | None, float | None]:
-    """The workers with which `config` trains fastest, None where this process is faster alone.
+    """The workers that are to train `config`, None where this process is clearly faster alone.
 
     Also seconds of a training step, where they were measured. `minutes`: how long training may
     take, if that is limited. Only on several CPU cores, and where it takes some time.
@@ -199,7 +202,7 @@ def race(
     except BaseException:
         pool.close()
         raise
-    if together < alone:
+    if together < MAY_BE_SLOWER * alone:
         return pool, together
     pool.close()
     return None, alone

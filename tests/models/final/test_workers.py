@@ -186,6 +186,7 @@ def test_a_race_is_run_where_training_takes_long_on_several_cores(
         return pool.size if pool else None, seconds
 
     assert winner(0.05) == (4, 0.05)  # 16 images each of 64
+    assert winner(0.11) == (4, 0.11)  # beside other work they will be faster
     assert winner(0.2) == (None, 0.1)
     assert winner(0.05, epochs=3) == (None, 0.1)  # too short to be worth it
     assert winner(0.05, minutes=0.01) == (None, None)
