@@ -106,7 +106,8 @@ def _add_train(commands: Commands) -> None:
         help="train by N processes together, a CPU core or a GPU each, which share every batch; "
         "batch norms normalise each one's part by itself (default: where training takes two "
         "minutes or more on several CPU cores, a process a core, 16 images of a batch each at "
-        "least, unless a short race says that it is slower; else 1). torchrun may start them instead",
+        "least, unless a short race says that it is slower; else 1). torchrun may start them "
+        "instead",
     )
     several.add_argument(
         "--seeds",

@@ -109,8 +109,9 @@ class QuotaAsha(Asha):
     rung so far, and stopping ASHA lets nearly all run to the end. Of n trials, ASHA that promotes
     lets n / reduction_factor^(k+1) through the k-th rung, counted from 0; here it is `SLACK` times
     that, rounded down, as who was stopped can't be promoted later. So not even the first at a rung
-    always pass, which may be poor and would take a good part of a small budget. The best so far at
-    a rung passes beyond that once `exempt_from` trials have reported at the first rung.
+    always pass, which may be poor and would take a good part of a small budget: only the very first
+    at the first rung does, beyond the quota, as there is nothing to compare it with. The best so
+    far at a rung passes beyond it once `exempt_from` trials have reported at the first rung.
     """
 
     SLACK = 1.5
@@ -130,14 +131,21 @@ class QuotaAsha(Asha):
         """Put the value into its rung, and note whether the trial passes."""
         if epoch in self.rungs:
             self._passed[epoch].discard(number)
-            if self.decide(number, epoch, value).action == "continue":
+            passes = self.decide(number, epoch, value).action == "continue"
+            if passes and not self._is_very_first(number, epoch):
                 self._passed[epoch].add(number)
         super().observe(number, epoch, value)
+
+    def _is_very_first(self, number: int, epoch: int) -> bool:
+        """Whether no other has come to this rung, the first."""
+        return epoch == min(self.rungs) and not set(self.rungs[epoch]) - {number}
 
     def decide(self, number: int, epoch: int, value: float) -> Decision:
         """As ASHA does; what it lets pass is stopped where the quota is used up."""
         decision = super().decide(number, epoch, value)
         if epoch not in self.rungs or decision.action == "stop":
+            return decision
+        if self._is_very_first(number, epoch):
             return decision
         first, place = self.rungs[min(self.rungs)], list(self.rungs).index(epoch)
         at_first_rung = len(first) + (number not in first)
