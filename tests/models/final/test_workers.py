@@ -33,7 +33,7 @@ CONFIG = TrialConfig(
     augmentation=AugmentationConfig(flip=True, shift=1, mixing="mixup"),
     regularization=RegularizationConfig(ema_decay=0.9, clip_norm=1.0, sam_rho=0.02),
     batch_size=64,
-    epochs=6,
+    epochs=16,
 )
 
 
@@ -88,11 +88,14 @@ def started(
         text=True,
     )
     assert run.stderr is not None
+    pids: list[int] = []
     for line in run.stderr:
+        if "workers together" in line:
+            children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+            pids = [int(pid) for pid in children if is_a_worker(int(pid))]
         if until in line:
             break
-    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
-    return run, [int(pid) for pid in children if is_a_worker(int(pid))]
+    return run, pids
 
 
 def is_a_worker(pid: int) -> bool:
@@ -151,7 +154,7 @@ def test_torchrun_starts_the_same_training(
     done = subprocess.run(train, env=surroundings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test accuracy") == 1
-    assert done.stderr.count("epoch 6/6") == 1
+    assert done.stderr.count("epoch 16/16") == 1
     assert same(whole, folder / "out")
     again = subprocess.run(train, env=surroundings, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr

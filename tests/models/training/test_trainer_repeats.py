@@ -144,7 +144,7 @@ def test_passes_over_the_images_go_on_from_epoch_to_epoch(fewer: Dataset) -> Non
     assert run.steps_per_epoch == 4
     seen: list[Tensor] = []
     load = run._load
-    run._load = lambda index: seen.append(index) or load(index)  # type: ignore[assignment, func-returns-value]
+    run._load = lambda index, part: seen.append(index) or load(index, part)  # type: ignore[assignment, func-returns-value]
     expected = curve(run)
     assert [len(batch) for batch in seen] == [32] * 24
     passes = [torch.cat(seen[i : i + 6]) for i in range(0, 24, 6)]

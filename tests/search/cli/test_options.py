@@ -36,7 +36,7 @@ COMMANDS = {
 MODELS = {
     "train": {
         *("--help", "--out", "--epochs", "--seed", "--force", "--data-dir", "--device"),
-        *("--seeds", "--members", "--max-minutes", "--no-test", "--no-report"),
+        *("--seeds", "--members", "--workers", "--max-minutes", "--no-test", "--no-report"),
     },
     "evaluate": {"--help", "--data-dir", "--device", "--json", "--no-report"},
     "predict": {"--help", "--invert", "--json", "--device"},
