@@ -1,4 +1,4 @@
-r"""One training on several CPU cores: threads, workers that train it together, members beside it.
+r"""One training on several CPU cores: by threads, and by workers that train it together.
 
     python -m benchmarks.speed.workers --out results/workers [--steps 40] [--repeats 3]
 

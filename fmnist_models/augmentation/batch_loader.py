@@ -29,7 +29,10 @@ ERASED_ASPECT = (0.3, 1 / 0.3)
 
 @dataclass(frozen=True)
 class _Part:
-    """The images at `where` in a batch of `batch`: drawn for are all, whoever takes which."""
+    """The images at `where` of a batch of so many.
+
+    Draws are made for the whole batch, so that processes which share it draw alike.
+    """
 
     batch: int
     where: slice

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -58,10 +57,9 @@ def measure_step(
 ) -> float:
     """Seconds of a training step, measured on a network that is thrown away.
 
-    Several `workers` do `most_steps` together, however long they take, as none may stop alone.
+    Several `workers` stop together, when the first has measured for long enough.
     """
     trainer = Trainer(config, dataset, device=device, precision=precision, workers=workers)
-    most_seconds = MEASURED_SECONDS if workers.size == 1 else math.inf
     warm, started, count = 2, 0.0, 0
 
     def tell(done: int, steps: int) -> None:
@@ -71,8 +69,8 @@ def measure_step(
             started = time.perf_counter()
             return
         count += 1
-        spent = time.perf_counter() - started
-        if count >= most_steps or spent >= most_seconds:
+        spent = workers.first(time.perf_counter() - started, device)
+        if count >= most_steps or spent >= MEASURED_SECONDS:
             raise _MeasurementDone
 
     trainer.on_step = tell

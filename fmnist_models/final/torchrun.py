@@ -12,7 +12,7 @@ from fmnist_models.compute.precision import Precision, choose_precision
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import load_training_data
 from fmnist_models.data.idx import DataFiles
-from fmnist_models.final.time_budget import MEASURED_STEPS, limit_epochs, measure_step
+from fmnist_models.final.time_budget import limit_epochs, measure_step
 from fmnist_models.final.train import Extras, Say, train, train_and_save
 from fmnist_models.saved_model.folder import ModelMetrics
 from fmnist_models.training.data_parallel import DataParallel, join, leave
@@ -114,7 +114,7 @@ def _step_seconds(
     precision: Precision,
 ) -> float:
     dataset = load_training_data(files)
-    own = measure_step(config, dataset, device, precision, workers, MEASURED_STEPS)
+    own = measure_step(config, dataset, device, precision, workers)
     return workers.first(own, device)
 
 

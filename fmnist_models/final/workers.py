@@ -36,16 +36,13 @@ from fmnist_models.final.progress import Watcher
 from fmnist_models.final.time_budget import MEASURED_STEPS, measure_step
 from fmnist_models.final.train import Extras, Say, train_and_save
 from fmnist_models.saved_model.folder import CHECKPOINT, CONFIG
-from fmnist_models.training.data_parallel import DataParallel, join, leave
+from fmnist_models.training.data_parallel import DataParallel, join
 
 LEAST_PART = 16
 """Images of a batch that a worker has at least where nothing is said of their number: batch norms
 normalise each part by itself."""
 LEAST_SECONDS = 120.0
 """What a training takes for which a race is worth the start of processes."""
-RACE_SECONDS = 4.0
-"""How long the race takes, about, by the speed of a training without workers."""
-FEWEST_STEPS = 4
 MAY_BE_SLOWER = 1.15
 """How many times as long a step of workers may take for them to be taken all the same: beside other
 work they do twice what threads do (results/workers.md)."""
@@ -197,8 +194,7 @@ def race(
         return None, alone
     pool = WorkerPool(size, files, device)
     try:
-        measured = max(FEWEST_STEPS, min(MEASURED_STEPS, int(RACE_SECONDS / alone)))
-        together = pool.step_seconds(config, measured)
+        together = pool.step_seconds(config)
     except BaseException:
         pool.close()
         raise
@@ -241,7 +237,7 @@ def _work(task: WorkerTask, connection: Connection) -> None:
             order = connection.recv()
             connection.send(("done", _done(order, task, workers, files, dataset, connection)))
     except EOFError:
-        leave(workers)
+        return  # the pool is gone
     except FmnistError as error:
         connection.send(("failed", error))
     except Exception as error:

@@ -130,8 +130,6 @@ def check_session(place: Path) -> str:
 STRANGER = """
 import ray, sys
 from ray._raylet import GcsClient
-from search.backend.ray_session import _token_environment
-from search.errors import UsageError
 try:
     client = GcsClient(address=sys.argv[1])
     client.get_all_node_info(timeout=300)
