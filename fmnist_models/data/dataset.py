@@ -105,8 +105,7 @@ def load_search_data(files: DataFiles, train_samples: int | None = None) -> Data
 def load_training_data(files: DataFiles) -> Dataset:
     """All training images (60,000 of Fashion-MNIST's) for final training; validation is empty."""
     # Nothing held out: how long to train was settled by the search.
-    everything = np.arange(len(files.labels))
-    return _dataset(files, everything, everything[:0])
+    return _dataset(files, slice(None), slice(0))
 
 
 def load_test_data(files: DataFiles) -> Images:
@@ -118,7 +117,7 @@ def load_test_data(files: DataFiles) -> Images:
         DataError: it has a label that training does not have.
     """
     images, labels = open_test_set(files)
-    return _images(images, labels, np.arange(len(labels)))
+    return _images(images, labels, slice(None))
 
 
 def split_indices(labels: Bytes) -> tuple[Indices, Indices]:
@@ -146,7 +145,7 @@ def split_indices(labels: Bytes) -> tuple[Indices, Indices]:
     return order[held_out.sum() :], order[: held_out.sum()]
 
 
-def _dataset(files: DataFiles, train: Indices, validation: Indices) -> Dataset:
+def _dataset(files: DataFiles, train: Indices | slice, validation: Indices | slice) -> Dataset:
     """Tensors of the images at `train` and `validation`, normalised by the former's pixels."""
     train_images = _images(files.images, files.labels, train)
     return Dataset(
@@ -159,11 +158,17 @@ def _dataset(files: DataFiles, train: Indices, validation: Indices) -> Dataset:
     )
 
 
-def _images(images: Bytes, labels: Bytes, indices: Indices) -> Images:
-    """Copies, as tensors, of images (N, 28, 28) and labels (N,) at `indices`."""
+def _images(images: Bytes, labels: Bytes, which: Indices | slice) -> Images:
+    """Tensors of those of images (N, 28, 28) and labels (N,).
+
+    Copies, but for a slice of files that are mapped: that stays in the memory that is shared.
+    """
+    chosen = images[which]
+    if not chosen.flags.writeable:  # torch knows no tensors that cannot be written to
+        chosen = chosen.copy()
     return Images(
-        images=torch.from_numpy(images[indices]).unsqueeze(1),
-        labels=torch.from_numpy(labels[indices].astype(np.int64)),
+        images=torch.from_numpy(chosen).unsqueeze(1),
+        labels=torch.from_numpy(labels[which].astype(np.int64)),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
+import mmap
 import struct
 import zlib
 from dataclasses import dataclass
@@ -76,18 +77,20 @@ class DataFiles:
         return int(self.labels.max()) + 1
 
 
-def read_data_files(directory: Path, origin: str = "given") -> DataFiles:
+def read_data_files(directory: Path, origin: str = "given", *, mapped: bool = False) -> DataFiles:
     """Read, unzip and check the four files in `directory` (plain, or with .gz; plain wins).
 
     About a second for Fashion-MNIST, so a program does it once and hands on what was read. The test
-    files are checked as well, so that a damaged one shows before hours of training.
+    files are checked as well, so that a damaged one shows before hours of training. `mapped`: plain
+    files are not copied into memory; processes that map them share it. Only for files that nobody
+    will cut short, as that would end the process.
 
     Raises:
         DataError: a file is missing, unreadable, cut short, not idx, not 28x28, differs in count
             from its partner, has labels with a gap, or is an altered file of Fashion-MNIST.
     """
-    images, labels = _read_pair(directory, TRAIN_IMAGES, TRAIN_LABELS)
-    sealed = _read_pair(directory, TEST_IMAGES, TEST_LABELS)
+    images, labels = _read_pair(directory, TRAIN_IMAGES, TRAIN_LABELS, mapped)
+    sealed = _read_pair(directory, TEST_IMAGES, TEST_LABELS, mapped)
     files = dict(zip(FILE_NAMES, (images, labels, *sealed), strict=True))
     _check_labels(labels)
     digests = "".join(file.digest for file in files.values())
@@ -117,10 +120,21 @@ def open_test_set(files: DataFiles) -> tuple[Bytes, Bytes]:
     return images.values, labels.values
 
 
-def _read_pair(directory: Path, images_name: str, labels_name: str) -> tuple[IdxFile, IdxFile]:
+def save_plain(files: DataFiles, directory: Path) -> None:
+    """Write `files` into the new folder `directory`, unzipped: `read_data_files` can map them."""
+    directory.mkdir()
+    values = (files.images, files.labels, *(file.values for file in files.sealed))
+    for name, array in zip(FILE_NAMES, values, strict=True):
+        header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+        (directory / name).write_bytes(header + array.tobytes())
+
+
+def _read_pair(
+    directory: Path, images_name: str, labels_name: str, mapped: bool
+) -> tuple[IdxFile, IdxFile]:
     """Images and the labels that go with them, equal in number."""
-    images = _read(directory, images_name, (IMAGE_SIDE, IMAGE_SIDE))
-    labels = _read(directory, labels_name, ())
+    images = _read(directory, images_name, (IMAGE_SIDE, IMAGE_SIDE), mapped)
+    labels = _read(directory, labels_name, (), mapped)
     if len(images.values) != len(labels.values):
         raise DataError(
             f"{images.path} has {len(images.values)} images, but {labels.path} has "
@@ -129,17 +143,20 @@ def _read_pair(directory: Path, images_name: str, labels_name: str) -> tuple[Idx
     return images, labels
 
 
-def _read(directory: Path, name: str, shape: tuple[int, ...]) -> IdxFile:
+def _read(directory: Path, name: str, shape: tuple[int, ...], mapped: bool) -> IdxFile:
     """The file `name` in `directory`: N values of `shape`."""
-    path, contents = _contents(directory, name)
+    path, contents = _contents(directory, name, mapped)
     digest = hashlib.sha256(contents).hexdigest()
     return IdxFile(path, digest, _values(path, contents, shape))
 
 
-def _contents(directory: Path, name: str) -> tuple[Path, bytes]:
+def _contents(directory: Path, name: str, mapped: bool) -> tuple[Path, bytes | mmap.mmap]:
     """The decompressed bytes of `name`, or of `name`.gz where there is no plain file."""
     for path in (directory / name, directory / f"{name}.gz"):
         try:
+            if mapped and path.suffix != ".gz" and path.stat().st_size:
+                with path.open("rb") as file:
+                    return path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
             data = path.read_bytes()
             return path, gzip.decompress(data) if path.suffix == ".gz" else data
         except FileNotFoundError:
@@ -153,7 +170,7 @@ def _contents(directory: Path, name: str) -> tuple[Path, bytes]:
     )
 
 
-def _values(path: Path, contents: bytes, shape: tuple[int, ...]) -> Bytes:
+def _values(path: Path, contents: bytes | mmap.mmap, shape: tuple[int, ...]) -> Bytes:
     """Take idx `contents` apart: (N, *shape) uint8, N at least 1."""
     axes = 1 + len(shape)
     magic, header_bytes = bytes([0, 0, 8, axes]), 4 + 4 * axes

@@ -1,4 +1,4 @@
-"""What all processes that train for another have in common: they tell it, and end with it."""
+"""What the processes that train for another have in common: origin, reports, a common end."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ import signal
 import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 from fmnist_models.compute.allocator import keep_memory
 from fmnist_models.compute.precision import set_threads
 from fmnist_models.errors import FmnistError, OutOfMemoryError
 from fmnist_models.final.progress import Watcher
 from fmnist_models.training.metrics import EpochMetrics
+
+PRELOADED = "fmnist_models.final.preloaded"
+
+
+def new_processes() -> ForkServerContext:
+    """Where the processes come from: a server that has imported what they need, once for all.
+
+    It ends with this process, and is there at once when it is asked for the second time.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([PRELOADED])
+    return context
 
 
 class Told:
@@ -57,7 +69,7 @@ def start_up(device: str, threads: int, card: int) -> None:
     keep_memory(device)  # before the first tensor
 
 
-def check_exit(process: SpawnProcess, name: str, remedy: str) -> None:
+def check_exit(process: ForkServerProcess, name: str, remedy: str) -> None:
     """Raise FmnistError where the process that was called `name` ended otherwise than well."""
     process.join()
     if process.exitcode == -signal.SIGKILL:

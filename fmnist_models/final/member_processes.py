@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.idx import read_data_files
 from fmnist_models.errors import FmnistError
-from fmnist_models.final.child_processes import Told, check_exit, pass_on, start_up
+from fmnist_models.final.child_processes import (
+    Told,
+    check_exit,
+    new_processes,
+    pass_on,
+    start_up,
+)
 from fmnist_models.final.progress import Events, Watcher
 from fmnist_models.final.time_budget import limit_epochs
 from fmnist_models.final.train import Extras, Say, train
@@ -38,12 +43,12 @@ def run_members(tasks: Sequence[MemberTask], say: Say, watchers: Sequence[Watche
 
     The first that fails ends the others.
     """
-    spawn = multiprocessing.get_context("spawn")
-    processes: dict[Connection, tuple[int, SpawnProcess]] = {}
+    context = new_processes()
+    processes: dict[Connection, tuple[int, ForkServerProcess]] = {}
     try:
         for number, task in enumerate(tasks):
-            ours, theirs = spawn.Pipe(duplex=False)
-            process = spawn.Process(target=_member, args=(task, theirs), daemon=True)
+            ours, theirs = context.Pipe(duplex=False)
+            process = context.Process(target=_member, args=(task, theirs), daemon=True)
             process.start()
             theirs.close()
             processes[ours] = number, process
@@ -62,7 +67,11 @@ def run_members(tasks: Sequence[MemberTask], say: Say, watchers: Sequence[Watche
 
 
 def _hear(
-    ready: Connection, process: SpawnProcess, number: int, say: Say, watchers: Sequence[Watcher]
+    ready: Connection,
+    process: ForkServerProcess,
+    number: int,
+    say: Say,
+    watchers: Sequence[Watcher],
 ) -> bool:
     """Pass on what a member says; False when it came to its end, an error where it failed."""
     try:

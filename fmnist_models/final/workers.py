@@ -7,7 +7,6 @@ other once a step.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import tempfile
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,10 +27,16 @@ from fmnist_models.compute.memory import is_out_of_memory
 from fmnist_models.compute.precision import Precision, choose_precision, gpu_count
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset, load_training_data
-from fmnist_models.data.idx import DataFiles, read_data_files
+from fmnist_models.data.idx import DataFiles, read_data_files, save_plain
 from fmnist_models.errors import ConfigError, FmnistError, OutOfMemoryError
 from fmnist_models.files import load_checkpoint
-from fmnist_models.final.child_processes import Told, check_exit, pass_on, start_up
+from fmnist_models.final.child_processes import (
+    Told,
+    check_exit,
+    new_processes,
+    pass_on,
+    start_up,
+)
 from fmnist_models.final.progress import Watcher
 from fmnist_models.final.time_budget import MEASURED_STEPS, measure_step
 from fmnist_models.final.train import Extras, Say, train_and_save
@@ -52,7 +57,10 @@ LAST_WORDS_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class WorkerTask:
-    """What a worker's process is told when it starts."""
+    """What a worker's process is told when it starts.
+
+    data: a folder of the pool's own with plain files, which all workers map.
+    """
 
     rank: int
     size: int
@@ -69,24 +77,26 @@ class WorkerPool:
     def __init__(self, size: int, files: DataFiles, device: str) -> None:
         self.size, self._files, self._device = size, files, device
         self._folder: Path | None = None
-        self._processes: dict[Connection, tuple[int, SpawnProcess]] = {}
+        self._processes: dict[Connection, tuple[int, ForkServerProcess]] = {}
 
     def _start(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="fmnist-workers-"))
         precision = choose_precision(self._device)
-        spawn = multiprocessing.get_context("spawn")
+        data = self._folder / "data"
+        save_plain(self._files, data)
+        context = new_processes()
         for rank in range(self.size):
-            ours, theirs = spawn.Pipe()
+            ours, theirs = context.Pipe()
             task = WorkerTask(
                 rank=rank,
                 size=self.size,
                 meeting_point=self._folder / "meet",
-                data=self._files.directory,
+                data=data,
                 device=self._device,
                 threads=max(1, torch.get_num_threads() // self.size),
                 precision=precision,
             )
-            process = spawn.Process(target=_work, args=(task, theirs), daemon=True)
+            process = context.Process(target=_work, args=(task, theirs), daemon=True)
             process.start()
             theirs.close()
             self._processes[ours] = rank, process
@@ -229,7 +239,7 @@ def _work(task: WorkerTask, connection: Connection) -> None:
         start_up(task.device, task.threads, task.rank)
         if task.device == "cpu":
             os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # what gloo listens on
-        files = read_data_files(task.data)
+        files = read_data_files(task.data, mapped=True)
         dataset = load_training_data(files)
         meeting_point = f"file://{task.meeting_point}"
         workers = join(task.rank, task.size, task.device, meeting_point)

@@ -20,6 +20,7 @@ from fmnist_models.config.optimizers import (
     SgdConfig,
 )
 from fmnist_models.errors import ConfigError
+from fmnist_models.training.without_dynamo import without_dynamo
 
 Group = dict[str, Any]
 
@@ -65,7 +66,7 @@ def build_optimizer(
         return _schedule_free(groups, settings)
     if isinstance(config, SgdConfig):
         settings["nesterov"] = config.nesterov and config.momentum > 0  # torch refuses it without
-    return _OPTIMIZERS[config.kind](groups, **settings)
+    return without_dynamo(lambda: _OPTIMIZERS[config.kind](groups, **settings))
 
 
 def _decay_groups(
@@ -90,7 +91,7 @@ def _schedule_free(groups: list[Group], settings: dict[str, Any]) -> Optimizer:
             "optimizer schedulefree needs the package schedulefree, which is missing; "
             "run: pip install schedulefree"
         ) from None
-    optimizer: Any = AdamWScheduleFree(groups, **settings)
+    optimizer: Any = without_dynamo(lambda: AdamWScheduleFree(groups, **settings))
     optimizer.train()
     made: Optimizer = optimizer
     return made
@@ -161,17 +162,19 @@ class Muon:
         groups = _decay_groups(rest, config.weight_decay, decay_vectors)
         # A model may have no hidden weight at all, and torch refuses an empty list.
         self._muon = (
-            torch.optim.Muon(
-                self._views,
-                lr=config.lr,
-                weight_decay=config.weight_decay,
-                momentum=config.momentum,
-                adjust_lr_fn="match_rms_adamw",
+            without_dynamo(
+                lambda: torch.optim.Muon(
+                    self._views,
+                    lr=config.lr,
+                    weight_decay=config.weight_decay,
+                    momentum=config.momentum,
+                    adjust_lr_fn="match_rms_adamw",
+                )
             )
             if self._views
             else None
         )
-        self._adamw = torch.optim.AdamW(groups, lr=config.lr, fused=True)
+        self._adamw = without_dynamo(lambda: torch.optim.AdamW(groups, lr=config.lr, fused=True))
 
     @property
     def param_groups(self) -> list[Group]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counts: Counter[str] = Counter()
     read = idx._contents
 
-    def counted(directory: Path, name: str) -> tuple[Path, bytes]:
+    def counted(directory: Path, name: str, mapped: bool) -> tuple[Path, Any]:
         counts[name] += 1
-        return read(directory, name)
+        return read(directory, name, mapped)
 
     monkeypatch.setattr(idx, "_contents", counted)
     return counts

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from fmnist_models.saved_model.ensemble import EnsembleConfig
 from fmnist_models.saved_model.folder import load_config, load_metrics
 from fmnist_models.saved_model.predictor import load_model
 from tests.conftest import Refused
+from tests.models.final.processes import all_gone, trainers_of
 
 CONFIG = TrialConfig(
     model=QuickConfig(width=4, depth=1), optimizer=SgdConfig(lr=0.05), batch_size=64, epochs=2
@@ -31,18 +31,11 @@ CONFIG = TrialConfig(
 
 
 @pytest.fixture
-def train(folder: Path, small_data: Path) -> list[str]:
+def train(folder: Path, tiny_folder: Path) -> list[str]:
     """The command that trains two members into `out`."""
     (folder / "config.json").write_text(CONFIG.model_dump_json())
-    train = ["train", "config.json", "--data-dir", str(small_data), "--no-report"]
+    train = ["train", "config.json", "--data-dir", str(tiny_folder), "--no-report"]
     return [*train, "--out", "out", "--members", "2"]
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def test_members_are_trained_side_by_side_and_scored_once_as_one(
@@ -104,9 +97,9 @@ def test_bad_numbers_of_members_and_seeds_beside_them_are_refused(
 
 
 def test_there_is_a_member_a_core_up_to_four_where_each_sees_the_images_often(
-    monkeypatch: pytest.MonkeyPatch, small_data: Path
+    monkeypatch: pytest.MonkeyPatch, tiny_folder: Path
 ) -> None:
-    files = read_data_files(small_data)
+    files = read_data_files(tiny_folder)
     monkeypatch.setattr(members, "set_threads", lambda threads: None)
 
     def usual(threads: int, minutes: float, device: str = "cpu") -> int:
@@ -157,15 +150,12 @@ def test_killed_its_members_end_with_it_and_it_goes_on(
     for line in run.stderr:
         if "epoch 2/" in line:
             break
-    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    pids = trainers_of(run.pid)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     run.stderr.close()
-    until = time.monotonic() + 30
-    while not all(gone(int(pid)) for pid in children) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert len(children) >= 2
-    assert all(gone(int(pid)) for pid in children)
+    assert len(pids) == 2
+    assert all_gone(pids)
 
     assert main(train) == 0
     assert "going on after epoch" in capsys.readouterr().err

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,13 @@ from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.training import AugmentationConfig, RegularizationConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import load_training_data
-from fmnist_models.data.idx import read_data_files
+from fmnist_models.data.idx import TRAIN_IMAGES, read_data_files
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.final import workers
 from fmnist_models.saved_model.folder import load_metrics
 from fmnist_models.training.trainer import Trainer
 from tests.conftest import Refused
+from tests.models.final.processes import all_gone, trainers_of
 
 CONFIG = TrialConfig(
     model=QuickConfig(width=4, depth=1),
@@ -33,16 +33,16 @@ CONFIG = TrialConfig(
     augmentation=AugmentationConfig(flip=True, shift=1, mixing="mixup"),
     regularization=RegularizationConfig(ema_decay=0.9, clip_norm=1.0, sam_rho=0.02),
     batch_size=64,
-    epochs=16,
+    epochs=24,
 )
 
 
 @pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> list[str]:
+def command(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> list[str]:
     """The command that trains CONFIG by two workers, but for --out."""
     file = tmp_path_factory.mktemp("config") / "config.json"
     file.write_text(CONFIG.model_dump_json())
-    train = ["train", str(file), "--data-dir", str(small_data), "--no-report"]
+    train = ["train", str(file), "--data-dir", str(tiny_folder), "--no-report"]
     return [*train, "--workers", "2", "--out"]
 
 
@@ -63,49 +63,33 @@ def same(one: Path, other: Path) -> bool:
     return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
-def all_gone(pids: list[int]) -> bool:
-    """Whether these processes end within half a minute."""
-    until = time.monotonic() + 30
-    while not all(map(gone, pids)) and time.monotonic() < until:
-        time.sleep(0.05)
-    return all(map(gone, pids))
-
-
-def started(
-    command: list[str], folder: Path, until: str
-) -> tuple[subprocess.Popen[str], list[int]]:
-    """A training in a process of its own when it has said `until`, and its workers."""
+def started(command: list[str], folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    """A training in a process of its own after its first epoch, and its workers."""
     run = subprocess.Popen(
         [sys.executable, "-m", "fmnist_models", *command, str(folder)],
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_hear_ctrl_c,
     )
     assert run.stderr is not None
     pids: list[int] = []
     for line in run.stderr:
         if "workers together" in line:
-            children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
-            pids = [int(pid) for pid in children if is_a_worker(int(pid))]
-        if until in line:
+            pids = trainers_of(run.pid)
+        if line.startswith("epoch "):
             break
     return run, pids
 
 
-def is_a_worker(pid: int) -> bool:
-    return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+def _hear_ctrl_c() -> None:
+    """A shell that starts these tests in the background has them ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_two_workers_take_the_steps_of_one_with_batches_in_two_parts(
-    whole: Path, small_data: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+    whole: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
-    dataset = load_training_data(read_data_files(small_data))
+    dataset = load_training_data(read_data_files(tiny_folder))
     trainer = Trainer(CONFIG, dataset, device="cpu", precision="fp32", micro_batches=2)
     metrics = load_metrics(whole)
     if metrics.environment["precision"] == "fp32":
@@ -126,13 +110,15 @@ def test_two_workers_take_the_steps_of_one_with_batches_in_two_parts(
 def test_ended_by_ctrl_c_or_by_a_worker_that_is_killed_it_goes_on_as_unbroken(
     command: list[str], whole: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, pids = started(command, folder / "out", "epoch 2/")
+    run, pids = started(command, folder / "out")
+    mapped = [TRAIN_IMAGES in Path(f"/proc/{pid}/maps").read_text() for pid in pids]
     os.kill(run.pid, signal.SIGINT)
     run.communicate(timeout=120)
     assert len(pids) == 2
+    assert mapped == [True, True]
     assert all_gone(pids)
 
-    run, pids = started(command, folder / "out", "epoch 4/")
+    run, pids = started(command, folder / "out")
     os.kill(pids[1], signal.SIGKILL)
     _, said = run.communicate(timeout=120)
     assert run.returncode != 0
@@ -154,7 +140,7 @@ def test_torchrun_starts_the_same_training(
     done = subprocess.run(train, env=surroundings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test accuracy") == 1
-    assert done.stderr.count("epoch 16/16") == 1
+    assert done.stderr.count("epoch 24/24") == 1
     assert same(whole, folder / "out")
     again = subprocess.run(train, env=surroundings, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr

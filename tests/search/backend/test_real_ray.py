@@ -43,7 +43,7 @@ def test_killed_then_finished(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    part = ["--data-dir", str(small_data), "--train-samples", "1900", "--trials", "4"]
+    part = ["--data-dir", str(small_data), "--train-samples", "1000", "--trials", "4"]
     search = start(tmp_path, *part, "--concurrency", "2")
     wait_for(search, ": validation ")
     signal_twice(search, signal.SIGKILL)
@@ -53,7 +53,7 @@ def test_killed_then_finished(
 
     out, err = finish(start(tmp_path, *part, "--concurrency", "2"), 0)
     assert "left running by a driver that died" in err
-    assert "1,900 images to train, " in err
+    assert "1,000 images to train, " in err
     assert "after epoch 2: all epochs done" in err
     url = f"sqlite:///{tmp_path}/fmnist_search.db"
     check_rest(tmp_path, url, 4, killed=True)
