@@ -121,6 +121,12 @@ def test_ray_keeps_to_this_machine(ray: Any) -> None:
     assert all(is_loopback(ip) for ip in found)
 
 
+def test_ray_has_no_process_that_nobody_needs(ray: Any) -> None:
+    running = [" ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)]
+    assert any("gcs_server" in line for line in running)
+    assert [line for line in running if "monitor.py" in line] == []
+
+
 def test_a_worker_has_imported_all_before_it_is_given_anything(ray: Any) -> None:
     def missing() -> list[str]:
         import sys
