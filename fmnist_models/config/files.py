@@ -76,7 +76,7 @@ def read_config_text(path: Path) -> str:
     try:
         if path.stat().st_size > 1_000_000:
             raise ConfigError(f"{path} has over 1 MB: that is no configuration; export it again")
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # a byte-order mark is passed over
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"cannot read configuration {path}: {reason}; check the path") from None

@@ -53,7 +53,7 @@ def find_data(
     if data_dir is not None:
         return read_data_files(data_dir, "--data-dir")
     if named := os.environ.get(ENVIRONMENT_VARIABLE):
-        return _read_fashion_mnist(Path(named), f"${ENVIRONMENT_VARIABLE}")
+        return _read_fashion_mnist(Path(named).expanduser(), f"${ENVIRONMENT_VARIABLE}")
     cache = cache_directory()
     for directory, origin in ((cache, "cache"), (debian_directory, "Debian package")):
         if _has_all_files(directory):

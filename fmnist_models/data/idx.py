@@ -6,18 +6,25 @@ bytes, 8 for unsigned bytes, the number of axes, each axis as a big-endian 32-bi
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import math
 import mmap
 import struct
-import zlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist_models.data.contents import (
+    HEAD_BYTES,
+    REMEDY,
+    find_file,
+    folder_of,
+    read_contents,
+    what_else,
+)
 from fmnist_models.errors import DataError
 
 IMAGE_SIDE = 28  # pixels
@@ -38,8 +45,6 @@ FASHION_MNIST_DIGESTS = {
     TEST_LABELS: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 FILE_NAMES = tuple(FASHION_MNIST_DIGESTS)
-
-REMEDY = "put an intact copy there (in the cache: delete it, and it is fetched again)"
 
 Bytes = NDArray[np.uint8]
 
@@ -78,8 +83,10 @@ class DataFiles:
 
 
 def read_data_files(directory: Path, origin: str = "given", *, mapped: bool = False) -> DataFiles:
-    """Read, unzip and check the four files in `directory` (plain, or with .gz; plain wins).
+    """Read, unzip and check the four files in `directory`, or in the folder raw below it.
 
+    Plain files win over those with .gz; a file that is gzip by its first bytes is unzipped whatever
+    it is called. Their names may have the dot that 7-Zip gives them, train-images.idx3-ubyte.
     About a second for Fashion-MNIST, so a program does it once and hands on what was read. The test
     files are checked as well, so that a damaged one shows before hours of training. `mapped`: plain
     files are not copied into memory; processes that map them share it. Only for files that nobody
@@ -87,15 +94,18 @@ def read_data_files(directory: Path, origin: str = "given", *, mapped: bool = Fa
 
     Raises:
         DataError: a file is missing, unreadable, cut short, not idx, not 28x28, differs in count
-            from its partner, has labels with a gap, or is an altered file of Fashion-MNIST.
+            from its partner, has labels with a gap or of one class, only equal pixels, or is an
+            altered file of Fashion-MNIST.
     """
+    given, directory = directory, folder_of(directory, TRAIN_IMAGES)
     images, labels = _read_pair(directory, TRAIN_IMAGES, TRAIN_LABELS, mapped)
     sealed = _read_pair(directory, TEST_IMAGES, TEST_LABELS, mapped)
     files = dict(zip(FILE_NAMES, (images, labels, *sealed), strict=True))
     _check_labels(labels)
+    _check_pixels(images)
     digests = "".join(file.digest for file in files.values())
     return DataFiles(
-        directory=directory.absolute(),
+        directory=given.absolute(),
         origin=origin,
         name=_name_of(files),
         digest=hashlib.sha256(digests.encode()).hexdigest(),
@@ -145,36 +155,30 @@ def _read_pair(
 
 def _read(directory: Path, name: str, shape: tuple[int, ...], mapped: bool) -> IdxFile:
     """The file `name` in `directory`: N values of `shape`."""
-    path, contents = _contents(directory, name, mapped)
-    digest = hashlib.sha256(contents).hexdigest()
-    return IdxFile(path, digest, _values(path, contents, shape))
+    path = find_file(directory, name)
+    contents = read_contents(path, partial(_total_bytes, shape=shape), mapped=mapped)
+    sizes = _sizes(path, contents, shape)
+    values = np.frombuffer(contents, dtype=np.uint8, offset=_header_bytes(shape)).reshape(sizes)
+    return IdxFile(path, hashlib.sha256(contents).hexdigest(), values)
 
 
-def _contents(directory: Path, name: str, mapped: bool) -> tuple[Path, bytes | mmap.mmap]:
-    """The decompressed bytes of `name`, or of `name`.gz where there is no plain file."""
-    for path in (directory / name, directory / f"{name}.gz"):
-        try:
-            if mapped and path.suffix != ".gz" and path.stat().st_size:
-                with path.open("rb") as file:
-                    return path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            data = path.read_bytes()
-            return path, gzip.decompress(data) if path.suffix == ".gz" else data
-        except FileNotFoundError:
-            continue
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(f"{path} is cut short or corrupt ({error}); {REMEDY}") from error
-        except OSError as error:
-            raise DataError(f"cannot read {path} ({error.strerror}); {REMEDY}") from error
-    raise DataError(
-        f"no {name} or {name}.gz in {directory}; name a directory that has all four idx files"
-    )
+def _header_bytes(shape: tuple[int, ...]) -> int:
+    return 4 + 4 * (1 + len(shape))
 
 
-def _values(path: Path, contents: bytes | mmap.mmap, shape: tuple[int, ...]) -> Bytes:
-    """Take idx `contents` apart: (N, *shape) uint8, N at least 1."""
+def _total_bytes(path: Path, head: bytes, shape: tuple[int, ...]) -> int:
+    """How many bytes the idx file has that begins with `head`: N values of `shape`."""
+    return _header_bytes(shape) + math.prod(_sizes(path, head, shape))
+
+
+def _sizes(path: Path, contents: bytes | mmap.mmap, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """N, at least 1, and `shape`, as the header of an idx file has them."""
     axes = 1 + len(shape)
-    magic, header_bytes = bytes([0, 0, 8, axes]), 4 + 4 * axes
+    magic, header_bytes = bytes([0, 0, 8, axes]), _header_bytes(shape)
     if contents[:4] != magic or len(contents) < header_bytes:
+        what = what_else(contents[:HEAD_BYTES])
+        if what:
+            raise DataError(f"{path} {what}")
         raise DataError(
             f"{path} is not an idx file of bytes with {axes} axes: it starts with "
             f"{contents[:header_bytes].hex() or 'nothing'}, not with {magic.hex()} and the sizes; "
@@ -184,19 +188,30 @@ def _values(path: Path, contents: bytes | mmap.mmap, shape: tuple[int, ...]) -> 
     if sizes[0] < 1 or sizes[1:] != shape:
         wanted = " x ".join(("N", *map(str, shape)))
         raise DataError(f"{path} has {' x '.join(map(str, sizes))} values, not {wanted}; {REMEDY}")
-    expected = header_bytes + math.prod(sizes)
-    if len(contents) != expected:
-        raise DataError(f"{path} has {len(contents)} bytes instead of {expected}; {REMEDY}")
-    return np.frombuffer(contents, dtype=np.uint8, offset=header_bytes).reshape(sizes)
+    return sizes
 
 
 def _check_labels(labels: IdxFile) -> None:
-    """Classes are numbered from 0 without a gap."""
+    """Classes are numbered from 0 without a gap, and there are two at least."""
     missing = np.flatnonzero(np.bincount(labels.values) == 0)
     if len(missing):
         raise DataError(
             f"{labels.path} has labels up to {labels.values.max()}, but none is {missing[0]}; "
             "number the classes from 0 without a gap"
+        )
+    if labels.values.max() == 0:
+        raise DataError(
+            f"all labels of {labels.path} are 0: there is one class, and nothing to tell it from; "
+            "give images of two classes at least"
+        )
+
+
+def _check_pixels(images: IdxFile) -> None:
+    """There is something to be seen."""
+    if images.values.min() == images.values.max():
+        raise DataError(
+            f"all pixels of {images.path} are {images.values[0, 0, 0]}: there is nothing to learn "
+            f"from; {REMEDY}"
         )
 
 

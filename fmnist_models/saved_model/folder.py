@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from fmnist_models.config.base import Config, Probability, explain
 from fmnist_models.config.files import parse_config, read_config_text
 from fmnist_models.config.trial import TrialConfig
+from fmnist_models.data.contents import HEAD_BYTES, what_else
 from fmnist_models.data.dataset import Dataset, Normalization
 from fmnist_models.errors import ConfigError
 from fmnist_models.files import write_atomically
@@ -181,6 +182,9 @@ def load_network(folder: Path, device: str) -> tuple[nn.Module, Header]:
             header = Header.parse(file.metadata() or {})
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError) as error:
+        what = _what_else(path)
+        if what:
+            raise ConfigError(f"{path} {what}") from None
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"{path} cannot be loaded: {reason}; train the model again") from None
     model = _build(config, header)
@@ -189,6 +193,14 @@ def load_network(folder: Path, device: str) -> tuple[nn.Module, Header]:
         raise ConfigError(f"{path} does not fit {CONFIG}: {misfit}; train the model again")
     model.load_state_dict(weights)
     return model.to(device).eval(), header
+
+
+def _what_else(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return what_else(file.read(HEAD_BYTES))
+    except OSError:
+        return None
 
 
 def _build(config: AnyConfig, header: Header) -> nn.Module:

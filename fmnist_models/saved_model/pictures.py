@@ -9,6 +9,7 @@ or brightened: where a digit lies matters.
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -33,6 +34,8 @@ MOST_GAIN = 8.0
 """Contrast is raised by no more, as what is fainter is noise."""
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "JPEG2000")
 """What is read. Pillow knows more, and starts Ghostscript for one of them: EPS is a program."""
+MOST_PIXELS = 25_000_000
+"""What is unpacked: a picture of a few hundred kB may have hundreds of millions."""
 
 Grey = NDArray[np.uint8]
 
@@ -47,18 +50,27 @@ def read_picture(path: Path) -> Image.Image:
             # Pillow only warns of pictures that would fill the memory when unpacked.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as picture:
-                picture.load()
-                return ImageOps.exif_transpose(picture)
+                if _pixels(picture) > MOST_PIXELS:
+                    side = math.isqrt(MOST_PIXELS)
+                    picture.draft(None, (side // 2, side // 2))  # JPEG is unpacked as a smaller one
+                if _pixels(picture) <= MOST_PIXELS:
+                    picture.load()
+                    return ImageOps.exif_transpose(picture)
+                reason = f"it has {_pixels(picture):,} pixels, and {MOST_PIXELS:,} are read at most"
     except UnidentifiedImageError:
         reason = "it is in no format that is known here"
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        reason = f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels"
+        reason = f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels, the most that are read"
     except OSError as error:
         reason = error.strerror or str(error)
     except (ValueError, SyntaxError, EOFError, MemoryError) as error:
         reason = str(error) or type(error).__name__
     reason = " ".join(reason.split())
     raise ConfigError(f"cannot read the picture {path}: {reason}; give a PNG, JPEG or the like")
+
+
+def _pixels(picture: Image.Image) -> int:
+    return picture.width * picture.height
 
 
 def prepare(picture: Image.Image, invert: Invert = "auto", *, trim: bool) -> tuple[Grey, bool]:

@@ -1,6 +1,7 @@
 """A launch reads the data set once: what `find_data` read is what the search is split from."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,16 +18,16 @@ class _Reached(Exception):
 def test_a_launch_reads_each_file_once(
     small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names, read = [], idx._contents
+    names, read = [], idx.read_contents
 
-    def counted(directory: Path, name: str) -> tuple[Path, bytes]:
-        names.append(name)
-        return read(directory, name)
+    def counted(path: Path, *rest: Any, **options: Any) -> Any:
+        names.append(path.name.removesuffix(".gz"))
+        return read(path, *rest, **options)
 
     def stop(address: str | None, *, on_cpu: bool) -> None:
         raise _Reached
 
-    monkeypatch.setattr(idx, "_contents", counted)
+    monkeypatch.setattr(idx, "read_contents", counted)
     monkeypatch.setattr(launch, "open_site", stop)
     storage = f"sqlite:///{tmp_path / 'one.db'}"
     settings = SearchSettings(

@@ -202,7 +202,7 @@ BAD_FILES = {
     "gzip, but empty": (f"{TEST_LABELS}.gz", b"", "starts with nothing"),
     "plain truncated": (TRAIN_IMAGES, truncated(images(36)), "bytes instead of 28240"),
     "header cut short": (TRAIN_LABELS, labels(36)[:6], "not an idx file"),
-    "too long": (TEST_IMAGES, images(9) + b"\0", "7073 bytes instead of 7072"),
+    "too long": (TEST_IMAGES, images(9) + b"\0", "more than the 7072 bytes of its header"),
     "wrong magic": (TRAIN_IMAGES, b"\x89PNG" + images(36)[4:], "starts with 89504e47"),
     "labels as images": (TRAIN_IMAGES, labels(36), "not an idx file"),
     "images as labels": (TEST_LABELS, images(9), "not an idx file"),

@@ -77,12 +77,12 @@ def copy(real: Path, folder: Path) -> Path:
 
 
 def write_custom(folder: Path) -> Path:
-    """The smallest other data set: two white images of class 0 a split."""
+    """The smallest other data set: a black image of class 0 and a white one of class 1 a split."""
     folder.mkdir()
     for name in FILE_NAMES:
         sizes = (2, 28, 28) if "images" in name else (2,)
         header = struct.pack(f">HBB{len(sizes)}I", 0, 8, len(sizes), *sizes)
-        values = b"\xff" * 1568 if "images" in name else b"\0\0"
+        values = b"\0" * 784 + b"\xff" * 784 if "images" in name else b"\0\1"
         (folder / name).write_bytes(header + values)
     return folder
 

@@ -17,13 +17,13 @@ from fmnist_models.families.mlp import MlpConfig
 def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each file was read."""
     counts: Counter[str] = Counter()
-    read = idx._contents
+    read = idx.read_contents
 
-    def counted(directory: Path, name: str, mapped: bool) -> tuple[Path, Any]:
-        counts[name] += 1
-        return read(directory, name, mapped)
+    def counted(path: Path, *rest: Any, **options: Any) -> Any:
+        counts[path.name.removesuffix(".gz")] += 1
+        return read(path, *rest, **options)
 
-    monkeypatch.setattr(idx, "_contents", counted)
+    monkeypatch.setattr(idx, "read_contents", counted)
     return counts
 
 

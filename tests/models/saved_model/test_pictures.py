@@ -164,6 +164,15 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path: Path) -> None:
     assert np.asarray(read)[5, 10] > 200 > 50 > np.asarray(read)[35, 10]
 
 
+def test_a_jpeg_of_many_pixels_is_unpacked_as_a_smaller_one(tmp_path: Path) -> None:
+    picture = Image.new("L", (6000, 6000), 0)
+    picture.paste(255, (0, 0, 3000, 6000))
+    picture.save(tmp_path / "large.jpg")
+    read = read_picture(tmp_path / "large.jpg")
+    assert read.size == (3000, 3000)
+    assert (read.getpixel((100, 1500)), read.getpixel((2900, 1500))) == (255, 0)
+
+
 def _cut_short(path: Path) -> None:
     Image.effect_noise((200, 200), 50).save(path)
     path.write_bytes(path.read_bytes()[:2000])
@@ -177,6 +186,7 @@ BAD = {
     "missing.png": lambda path: None,
     "page.html": lambda path: path.write_text("<html><script>alert(1)</script>"),
     "program.eps": lambda path: Image.new("L", (30, 30)).save(path),
+    "large.png": lambda path: Image.new("1", (6_000, 6_000)).save(path),
     "bomb.png": lambda path: Image.new("1", (20_000, 20_000)).save(path),
 }
 

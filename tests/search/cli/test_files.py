@@ -73,7 +73,7 @@ def _compressed_and_cut(folder: Path) -> None:
         (lambda folder: (folder / "t10k-labels-idx1-ubyte").unlink(), ["t10k-labels"]),
         (_compressed_and_cut, [f"{IMAGES}.gz", "cut short or corrupt"]),
         (_changed(IMAGES, lambda data: data[:-1]), [IMAGES, "bytes instead of"]),
-        (_changed(IMAGES, lambda data: data + b"x"), [IMAGES, "bytes instead of"]),
+        (_changed(IMAGES, lambda data: data + b"x"), [IMAGES, "more than the"]),
         (_changed(IMAGES, lambda data: b""), [IMAGES, "nothing"]),
         (_changed(IMAGES, lambda data: b"\0\0\x09" + data[3:]), [IMAGES, "not an idx file"]),
         (_changed(IMAGES, lambda data: data[:8] + b"\0\0\0\x1d" + data[12:]), [IMAGES, "29"]),
