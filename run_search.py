@@ -5,15 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from fmnist_models.output import run_command
 from search.cli.search_options import settings_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a search as the command line asks; the exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return run_command(lambda: _main(given), is_work=True)
+
+
+def _main(arguments: Sequence[str]) -> int:
     from search.errors import SearchError
 
     try:
-        settings, as_json = settings_of(sys.argv[1:] if arguments is None else arguments)
+        settings, as_json = settings_of(arguments)
     except SearchError as error:
         print(f"run_search.py: {error}", file=sys.stderr)
         return error.status

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from fmnist_models.cli.arguments import Parser, whole_number
+from fmnist_models.cli.arguments import Parser, path, whole_number
+from fmnist_models.output import run_command
 from search.cli.search_options import add_option, storage_of
 from search.errors import UsageError, as_search_error
 
@@ -26,7 +26,7 @@ def build_parser() -> Parser:
         "--seeds, that of the --top such trials with the highest mean validation accuracy when "
         "trained again on fresh seeds.",
     )
-    export.add_argument("--out", type=Path, required=True, help="the file to write")
+    export.add_argument("--out", type=path, required=True, help="the file to write")
     export.add_argument(
         "--format",
         help="json, yaml, or python: a program that rebuilds the network (default: by the ending "
@@ -46,7 +46,7 @@ def build_parser() -> Parser:
         "the trials' own values (default: 0)",
     )
     export.add_argument(
-        "--data-dir", type=Path, help="folder of the idx files, for --seeds (default: found)"
+        "--data-dir", type=path, help="folder of the idx files, for --seeds (default: found)"
     )
     export.add_argument("--force", action="store_true", help="overwrite a file that is no export")
     dashboard = commands.add_parser("dashboard", help="serve optuna-dashboard on 127.0.0.1")
@@ -68,6 +68,10 @@ def build_parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status is 0, or that of the error (see `search.errors`)."""
     options = build_parser().parse_args(arguments)
+    return run_command(lambda: _main(options))
+
+
+def _main(options: argparse.Namespace) -> int:
     try:
         options.storage = storage_of(options.storage)
         return _run(options)

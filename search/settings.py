@@ -71,21 +71,31 @@ def matching(pattern: str, advice: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _with_its_home(folder: str | None) -> str | None:
+    """`folder` with the home that ~ or ~user stands for, as `--data-dir=~/x` leaves it."""
+    if folder is None:
+        return None
+    try:
+        return str(Path(folder).expanduser())
+    except RuntimeError:
+        raise ValueError("that home is not known here; write the path in full") from None
+
+
 StudyName = Annotated[
     str, matching(STUDY_NAME, "use 1 to 100 letters, digits, dots, dashes and underscores")
 ]
 Address = Annotated[
     str | None, matching(ADDRESS, "use auto or HOST:PORT, as `ray start --head` prints it")
 ]
-Folder = Annotated[str | None, matching(r"[^\0]+", "name a folder")]
+Folder = Annotated[str | None, matching(r"[^\0]+", "name a folder"), AfterValidator(_with_its_home)]
 Count = Annotated[int | None, Field(ge=1, le=10_000)]
 
 
 def configuration(path: str) -> TrialConfig:
     """An argument type: the configuration in a file, JSON or YAML, bare or an export."""
     try:
-        return read_config(Path(path))
-    except ConfigError as error:
+        return read_config(Path(path).expanduser())
+    except (ConfigError, RuntimeError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pydantic import ValidationError
 
-from fmnist_models.cli.arguments import Parser
+from fmnist_models.cli.arguments import Parser, path
 from fmnist_models.config.base import explain
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.errors import ConfigError, FmnistError
 from fmnist_models.files import write_atomically
+from fmnist_models.output import run_command
 from spaces import SpaceContext, get_space
 from spaces.catalog import PATH, write_catalog
 
@@ -37,7 +37,7 @@ def build_parser() -> Parser:
     point.add_argument("point", help="name of the point")
     point.add_argument("--epochs", type=int, help="default: as a search on a GPU, mostly 27")
     point.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
-    point.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
+    point.add_argument("--out", type=path, metavar="FILE", help="default: standard output")
     commands.add_parser("catalog", help=f"write spaces/{PATH.name} anew, after a change of a space")
     return parser
 
@@ -45,6 +45,10 @@ def build_parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; exit status 0, or 2 after a mistake."""
     options = build_parser().parse_args(arguments)
+    return run_command(lambda: _main(options))
+
+
+def _main(options: argparse.Namespace) -> int:
     try:
         if options.command == "catalog":
             write_catalog()

@@ -22,7 +22,7 @@ TABLE = {
         {"search", "spaces", "fmnist_models", "storage"},
         {"ray", "optuna", "optuna_dashboard", "rich"},
     ),
-    "run_search.py": ({"search"}, set()),
+    "run_search.py": ({"search", "fmnist_models"}, set()),
 }
 ROOMS = {"fmnist_models", "spaces", "storage", "search", "run_search", "tests", "benchmarks"}
 HEAVY = set().union(*(heavy for _, heavy in TABLE.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 SECONDS = {"h": 3600, "m": 60, "s": 1}
@@ -23,6 +24,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End the program with `message`."""
         self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+
+def path(text: str) -> Path:
+    """An argument type: a path, in which ~ and ~user are homes, as `--out=~/x` leaves them."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: that home is not known here; write the path in full"
+        ) from None
 
 
 def duration(text: str) -> float:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from fmnist_models.cli.arguments import Parser, minutes, whole_number
+from fmnist_models.cli.arguments import Parser, minutes, path, whole_number
 
 DESCRIPTION = """Final training of a configuration, its score, and what comes of it: model folders
 that can be read about, used from the shell and from Python, combined and exported."""
@@ -26,8 +25,8 @@ def build_parser() -> Parser:
         description="Train a configuration as `train` does, on training images alone, with the "
         "probabilities of the model or ensemble in TEACHER as further targets (arXiv:1503.02531).",
     )
-    distill.add_argument("teacher", type=Path, metavar="TEACHER", help="model folder that teaches")
-    distill.add_argument("config", type=Path, help="configuration of the network that learns")
+    distill.add_argument("teacher", type=path, metavar="TEACHER", help="model folder that teaches")
+    distill.add_argument("config", type=path, help="configuration of the network that learns")
     _add_training(distill)
     distill.add_argument(
         "--temperature", type=float, default=2.0, help="softens both sides (default: %(default)s)"
@@ -41,7 +40,7 @@ def build_parser() -> Parser:
         description="Draw a grid: one row an augmentation, the same training images in each.",
     )
     gallery.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="picture to write, such as grid.png"
+        "--out", type=path, required=True, metavar="FILE", help="picture to write, such as grid.png"
     )
     gallery.add_argument("--force", action="store_true", help="overwrite a file that exists")
     _add_data(gallery)
@@ -52,7 +51,7 @@ Commands = Any  # argparse's own name for it is private
 
 
 def _add_training(command: Parser) -> None:
-    command.add_argument("--out", type=Path, required=True, help="folder for the model")
+    command.add_argument("--out", type=path, required=True, help="folder for the model")
     command.add_argument(
         "--epochs", type=int, help="number of epochs (default: as in the configuration)"
     )
@@ -87,7 +86,7 @@ def _add_train(commands: Commands) -> None:
         "again.",
     )
     train.add_argument(
-        "config", type=Path, help="file that `python -m search export` wrote, JSON or YAML"
+        "config", type=path, help="file that `python -m search export` wrote, JSON or YAML"
     )
     _add_training(train)
     several = train.add_mutually_exclusive_group()
@@ -142,7 +141,7 @@ def _add_predict(commands: Commands) -> None:
         "transparency or without, dark on light or light on dark.",
     )
     _add_folder(command)
-    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="picture files")
+    command.add_argument("images", type=path, nargs="+", metavar="IMAGE", help="picture files")
     command.add_argument(
         "--invert",
         choices=("auto", "yes", "no"),
@@ -166,7 +165,7 @@ def _add_onnx(commands: Commands) -> None:
     )
     _add_folder(command)
     command.add_argument(
-        "--out", type=Path, metavar="FILE", help="file to write (default: DIR/model.onnx)"
+        "--out", type=path, metavar="FILE", help="file to write (default: DIR/model.onnx)"
     )
     command.add_argument("--force", action="store_true", help="overwrite a file that exists")
     _add_data(command)
@@ -182,9 +181,9 @@ def _add_ensemble(commands: Commands) -> None:
         "(train --no-test), or all seeds of one train --seeds.",
     )
     command.add_argument(
-        "folders", type=Path, nargs="+", metavar="DIR", help="folders that `train` wrote"
+        "folders", type=path, nargs="+", metavar="DIR", help="folders that `train` wrote"
     )
-    command.add_argument("--out", type=Path, required=True, help="folder for the ensemble")
+    command.add_argument("--out", type=path, required=True, help="folder for the ensemble")
     command.add_argument("--flip", action="store_true", help="look at mirrored images too")
     command.add_argument(
         "--shift",
@@ -203,7 +202,7 @@ def _add_ensemble(commands: Commands) -> None:
 
 
 def _add_folder(command: Parser) -> None:
-    command.add_argument("folder", type=Path, metavar="DIR", help="folder that `train` wrote")
+    command.add_argument("folder", type=path, metavar="DIR", help="folder that `train` wrote")
 
 
 def _add_no_report(command: Parser) -> None:
@@ -214,7 +213,7 @@ def _add_no_report(command: Parser) -> None:
 
 def _add_data(command: Parser) -> None:
     command.add_argument(
-        "--data-dir", type=Path, help="folder of the four idx files (default: found or fetched)"
+        "--data-dir", type=path, help="folder of the four idx files (default: found or fetched)"
     )
 
 

@@ -16,10 +16,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import psutil
 
+from fmnist_models.output import Patient
 from search.backend.session_folder import RAY_FOLDER, session_folder, write_private
 from search.errors import SurroundingsError, UsageError
 from search.planning.plan import Node
@@ -180,8 +181,8 @@ def _stderr_closed() -> Iterator[None]:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         if _is_file_2(usual):
-            other = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace")
-            sys.stderr = other
+            stream = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace")
+            sys.stderr = other = cast("TextIO", Patient(stream))
         os.dup2(nowhere, 2)
         yield
     finally:
