@@ -29,7 +29,7 @@ from search.trials.supervisor import Supervisor
 from search.workers.checkpoints import CheckpointStore
 from search.workers.messages import StartedTrial, WorkerSettings
 from search.workspace import checkpoint_folder, places_written, space_check
-from storage import open_database
+from storage import hide_password, open_database
 
 
 def run_search(settings: SearchSettings, *, as_json: bool = False) -> int:
@@ -37,6 +37,7 @@ def run_search(settings: SearchSettings, *, as_json: bool = False) -> int:
 
     Progress and errors (one line) go to stderr, the summary to stdout. Defects raise.
     """
+    hide_password()  # before there are any workers
     stop = StopRequest(Budget(settings.time_budget_seconds))
     with stop.installed():
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
@@ -125,6 +125,13 @@ class Database:
                 connection.execute(delete(table).where(table.c.study_name == name))
 
 
+def _make_private(path: Path) -> None:
+    """Leave a file that was just made to its owner: it holds host names, folders and commands."""
+    for file in (path, *(path.with_name(path.name + more) for more in ("-wal", "-shm"))):
+        with suppress(OSError):  # of another owner, who was a little quicker; or not there
+            file.chmod(0o600)
+
+
 def open_database(
     url: str,
     *,
@@ -143,6 +150,7 @@ def open_database(
     """
     parsed = parse_url(url)
     path = sqlite_path(parsed)
+    is_new = path is not None and not path.exists()
     if path is not None:
         check_file(path)
         if create:
@@ -152,6 +160,8 @@ def open_database(
         with storage_errors(database.url, opening=True):
             engine = database.connections.engine
             ensure_schema(engine, create=create, wait_seconds=busy_timeout_seconds)
+        if path is not None and is_new:
+            _make_private(path)
     except BaseException:
         database.close()
         raise

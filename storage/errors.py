@@ -4,6 +4,7 @@
 
     StorageError                 any failure of this room
     ├── StorageRefused           the user's mistake: exit status 2
+    │   └── OptunaAlone          a database of Optuna's, which only searches may add to
     └── StorageUnavailable       the surroundings failed: exit status 3, start again to go on
 
 Every message is one line that names the database (passwords masked) and the remedy.
@@ -21,6 +22,10 @@ class StorageError(Exception):
 
 class StorageRefused(StorageError):
     """The user's mistake: a bad URL, a missing driver, a file that is not ours to write."""
+
+
+class OptunaAlone(StorageRefused):
+    """The database holds studies that Optuna itself has made, and none of ours."""
 
 
 class StorageUnavailable(StorageError):

@@ -25,6 +25,10 @@ ADD_PARAMETER = text(
     "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json)"
     " VALUES (:trial_id, :name, :value, :distribution)"
 )
+STUDIES = text(
+    "SELECT s.study_name, count(t.trial_id) FROM studies s LEFT JOIN trials t"
+    " ON t.study_id = s.study_id GROUP BY s.study_name ORDER BY s.study_name"
+)
 COUNTS = text("SELECT state, count(*) FROM trials WHERE study_id = :study GROUP BY state")
 BEST = text(
     "SELECT t.number, v.value FROM trials t JOIN trial_values v ON v.trial_id = t.trial_id"

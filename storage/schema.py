@@ -14,8 +14,8 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, NullPool, create_engine, exc, inspect, text
 
 from storage.engine import exclusive
-from storage.errors import StorageRefused
-from storage.optuna_tables import OPTUNA_TABLES
+from storage.errors import OptunaAlone, StorageRefused
+from storage.optuna_tables import OPTUNA_TABLES, STUDIES
 from storage.tables import SCHEMA_VERSION, VERSION_TABLE
 from storage.url import display_url, sqlite_path
 
@@ -39,14 +39,19 @@ def ensure_schema(
 ) -> None:
     """Create or upgrade our tables; one process does it, others wait for it.
 
-    Raises StorageRefused, with nothing changed, when the database holds something else, a schema
-    newer than this code, or (with `create` false) no search at all.
+    With `create` false nothing is changed, whatever is there. Raises StorageRefused, with nothing
+    changed, when the database holds something else, a schema newer than this code, or (with
+    `create` false) no search at all or an older schema; OptunaAlone where it holds studies that
+    Optuna itself has made.
     """
+    if not create:
+        _check_readable(engine, _look(engine), migrations)
+        return
     if not _look(engine).is_current:
         with exclusive(engine, wait_seconds):
             contents = _look(engine)
             if not contents.is_current:
-                _refuse_unfit(engine, contents, create, migrations)
+                _refuse_unfit(engine, contents, migrations)
                 _upgrade(engine, contents, migrations)
     _use_wal(engine, wait_seconds)
 
@@ -68,20 +73,32 @@ def migrate(engine: Engine, migrations: Path = MIGRATIONS) -> None:
 
 def _look(engine: Engine) -> _Contents:
     path = sqlite_path(engine.url)
+    if path is not None and not path.exists():
+        return _Contents(frozenset(), None)
+    with _looked_at(engine) as connection:
+        return _read_contents(connection)
+
+
+@contextmanager
+def _looked_at(engine: Engine) -> Iterator[Connection]:
+    """A connection that only reads, and leaves nothing beside a file."""
+    path = sqlite_path(engine.url)
     if path is None:
         with engine.connect() as connection:
-            return _read_contents(connection)
-    if not path.exists():
-        return _Contents(frozenset(), None)
-    try:
-        with _read_only(path) as reader, reader.connect() as connection:
-            return _read_contents(connection)
-    except exc.OperationalError as error:
-        if not getattr(error.orig, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
-            raise
-        # A writer was killed half-way: who reads next has to undo what it began.
-        with engine.connect() as connection:
-            return _read_contents(connection)
+            yield connection
+        return
+    with _read_only(path) as reader:
+        try:
+            with reader.connect() as connection:
+                connection.exec_driver_sql("SELECT 1 FROM sqlite_master").fetchone()
+                yield connection
+                return
+        except exc.OperationalError as error:
+            if not getattr(error.orig, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
+                raise
+    # A writer was killed half-way: who reads next has to undo what it began.
+    with engine.connect() as connection:
+        yield connection
 
 
 def _read_contents(connection: Connection) -> _Contents:
@@ -108,14 +125,34 @@ def _read_only(path: Path) -> Iterator[Engine]:
                 connection.execute("SELECT 1 FROM sqlite_master").fetchone()
 
 
-def _refuse_unfit(engine: Engine, contents: _Contents, create: bool, migrations: Path) -> None:
+def _check_readable(engine: Engine, contents: _Contents, migrations: Path) -> None:
+    """Raise StorageRefused where a command that only reads finds nothing of ours."""
+    if contents.is_current:
+        return
+    _refuse_unfit(engine, contents, migrations)
+    shown = display_url(engine.url)
+    if VERSION_TABLE in contents.tables:
+        raise StorageRefused(
+            f"{shown} was written by an older fmnist-search (schema {contents.version}, this one"
+            f" knows {SCHEMA_VERSION}): go on with a search in it, which brings it up to date and"
+            " keeps a copy"
+        )
+    if not contents.tables >= OPTUNA_TABLES:
+        raise StorageRefused(f"{shown}: no search has been stored there yet: check the URL")
+    with _looked_at(engine) as connection:
+        found = [f"{name!r} ({count} trials)" for name, count in connection.execute(STUDIES)]
+    raise OptunaAlone(
+        f"{shown} has no search of fmnist-search in it, but studies made by Optuna itself:"
+        f" {', '.join(found) or 'none yet'}; look at them with optuna-dashboard"
+    )
+
+
+def _refuse_unfit(engine: Engine, contents: _Contents, migrations: Path) -> None:
     shown = display_url(engine.url)
     ours = VERSION_TABLE in contents.tables
     optuna = contents.tables >= OPTUNA_TABLES
     if contents.tables and engine.dialect.name == "sqlite" and not ours and not optuna:
         raise StorageRefused(f"{shown} belongs to another program: name another file")
-    if not create and not ours and not optuna:
-        raise StorageRefused(f"{shown}: no search has been stored there yet: check the URL")
     if contents.version is not None and contents.version not in _known_versions(migrations):
         raise StorageRefused(
             f"{shown} was written by a newer fmnist-search (schema {contents.version}, this one"

@@ -20,6 +20,19 @@ _NETWORK_FILE_SYSTEMS = (
     " gpfs lustre ncpfs nfs nfs4 orangefs pvfs2 rclone s3fs smb2 smb3 smbfs sshfs"
 )
 
+PASSWORD_VARIABLE = "PGPASSWORD"
+"""Environment variable of PostgreSQL's own programs, heeded here as there."""
+_hidden: dict[str, str] = {}
+
+
+def hide_password() -> None:
+    """Take $PGPASSWORD out of the environment, which all processes that start from now on inherit.
+
+    `parse_url` still knows it.
+    """
+    if PASSWORD_VARIABLE in os.environ:
+        _hidden[PASSWORD_VARIABLE] = os.environ.pop(PASSWORD_VARIABLE)
+
 
 def mask_url(text: str) -> str:
     """`text` with each password of a database URL in it replaced by `***`.
@@ -104,7 +117,13 @@ def _sqlite_url(url: URL) -> URL:
         raise StorageRefused(f"{shown}: a SQLite URL has three slashes and no options: {_FORMS}")
     if url.database in (None, "", ":memory:"):
         raise StorageRefused(f"{shown}: a search must be kept in a file: {_FORMS}")
-    return url.set(database=str(Path(str(url.database)).resolve()))
+    try:
+        path = Path(str(url.database)).expanduser()
+    except RuntimeError:
+        raise StorageRefused(
+            f"{shown}: that home is not known here; write the path in full"
+        ) from None
+    return url.set(database=str(path.resolve()))
 
 
 def _postgresql_url(url: URL) -> URL:
@@ -117,7 +136,8 @@ def _postgresql_url(url: URL) -> URL:
     url = url.set(drivername="postgresql+psycopg")
     password = url.query.get("password")
     if password is None:
-        return url
+        kept = os.environ.get(PASSWORD_VARIABLE) or _hidden.get(PASSWORD_VARIABLE)
+        return url.set(password=kept) if kept and url.password is None else url
     secret = password if isinstance(password, str) else password[-1]
     return url.difference_update_query(["password"]).set(password=secret)
 

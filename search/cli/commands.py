@@ -15,7 +15,7 @@ from search.results.drivers import drivers_of
 from search.results.export_formats import format_of
 from search.results.fresh_seeds import evidence_lines, rescore_on_fresh_seeds
 from search.results.summary import summarize, summary_lines
-from storage import Database, StorageRefused, StudyStore, open_database
+from storage import Database, OptunaAlone, StorageRefused, StudyStore, open_database
 
 
 def status(storage: str, study: str | None, *, as_json: bool) -> int:
@@ -23,7 +23,14 @@ def status(storage: str, study: str | None, *, as_json: bool) -> int:
 
     Raises StorageRefused for an unknown study, and where there is no such database.
     """
-    with open_database(storage, create=False) as database:
+    try:
+        opened = open_database(storage, create=False)
+    except OptunaAlone as alone:
+        if study or as_json:
+            raise
+        print(alone)
+        return 0
+    with opened as database:
         names = [study] if study else database.study_names()
         if not names and not as_json:
             print(f"{database.url} holds no study yet")

@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from storage import StorageRefused, StorageUnavailable, open_database
+from storage import OptunaAlone, StorageRefused, StorageUnavailable, open_database
 from storage.tables import VERSION_TABLE
 
 Unprivileged = Callable[[], AbstractContextManager[None]]
@@ -119,10 +119,16 @@ def test_empty_file_is_taken_as_new(tmp_path: Path) -> None:
         assert database.study_names() == []
 
 
-def test_plain_optuna_file_gets_our_tables(tmp_path: Path) -> None:
+def test_a_file_of_optunas_is_shown_unchanged_and_gets_our_tables_by_a_search(
+    tmp_path: Path,
+) -> None:
     url = f"sqlite:///{tmp_path}/search.db"
     optuna.create_study(storage=url, study_name="old").optimize(lambda trial: 1.0, n_trials=2)
-    with open_database(url, create=False) as database:
+    before = (tmp_path / "search.db").read_bytes()
+    with pytest.raises(OptunaAlone, match=r"made by Optuna itself: 'old' \(2 trials\)"):
+        open_database(url, create=False)
+    assert (tmp_path / "search.db").read_bytes() == before
+    with open_database(url) as database:
         study = optuna.load_study(study_name="old", storage=database.optuna_storage)
         assert len(study.trials) == 2
         database.remember_study("old", {})

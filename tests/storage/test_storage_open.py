@@ -102,7 +102,7 @@ def next_migrations(tmp_path: Path) -> Path:
 
 def upgrade_to_next(engine: Engine, migrations: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.schema.SCHEMA_VERSION", "0002")
-    ensure_schema(engine, create=False, wait_seconds=5, migrations=migrations)
+    ensure_schema(engine, create=True, wait_seconds=5, migrations=migrations)
 
 
 def test_older_schema_is_upgraded_with_its_data(
@@ -113,6 +113,17 @@ def test_older_schema_is_upgraded_with_its_data(
     with database.connections.engine.connect() as connection:
         row = connection.execute(text("SELECT number, colour FROM search_trial")).one()
     assert tuple(row) == (0, None)
+
+
+def test_a_command_that_reads_leaves_an_older_schema_alone(
+    database: Database, next_migrations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.schema.SCHEMA_VERSION", "0002")
+    engine = database.connections.engine
+    with pytest.raises(StorageRefused, match=r"was written by an older .*: go on with a search"):
+        ensure_schema(engine, create=False, wait_seconds=5, migrations=next_migrations)
+    monkeypatch.undo()
+    ensure_schema(engine, create=False, wait_seconds=5)
 
 
 def test_upgrade_of_a_file_keeps_a_backup(
@@ -252,3 +263,14 @@ def test_import_stays_cheap() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_new_file_is_its_owners_alone_and_others_keep_their_mode(tmp_path: Path) -> None:
+    path = tmp_path / "search.db"
+    with open_database(f"sqlite:///{path}") as database:
+        database.optuna_storage.get_all_studies()
+        database.study_names()
+        assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    path.chmod(0o640)
+    with open_database(f"sqlite:///{path}"):
+        assert path.stat().st_mode & 0o777 == 0o640

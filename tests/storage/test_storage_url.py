@@ -1,11 +1,12 @@
 """Database URLs: what is accepted, refused, and never shown."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from storage import StorageRefused, mask_url, open_database
+from storage import StorageRefused, hide_password, mask_url, open_database
 from storage.url import check_file, check_space, display_url, parse_url
 
 CANARY = "c4n4ry"
@@ -46,6 +47,28 @@ def test_unusable_url_is_refused_in_one_line(url: str) -> None:
     assert "\n" not in message
     assert "sqlite:///FILE.db" in message
     assert CANARY not in message
+
+
+def test_the_environments_password_is_hidden_from_processes_and_still_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("storage.url._hidden", {})
+    monkeypatch.setenv("PGPASSWORD", CANARY)
+    for _ in range(2):
+        assert parse_url("postgresql://u@h/db").password == CANARY
+        assert parse_url("postgresql://u:own@h/db").password == "own"
+        assert CANARY not in display_url(parse_url("postgresql://u@h/db"))
+        hide_password()
+        assert "PGPASSWORD" not in os.environ
+
+
+def test_homes_are_known_and_unknown_ones_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse_url("sqlite:///~/x.db").database == str(tmp_path / "x.db")
+    with pytest.raises(StorageRefused, match="home is not known"):
+        parse_url("sqlite:///~nobody-here/x.db")
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])

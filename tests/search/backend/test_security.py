@@ -64,6 +64,7 @@ def test_a_running_search_shows_itself_to_nobody_terminated_or_out_of_time(
 ) -> None:
     extra = {
         "FMNIST_SEARCH_STORAGE": canary_url,
+        "PGPASSWORD": CANARY,
         "TMPDIR": str(short_folder),
         "RAY_TMPDIR": str(short_folder / "ray"),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
@@ -80,6 +81,7 @@ def test_a_running_search_shows_itself_to_nobody_terminated_or_out_of_time(
     assert_strangers_are_refused(check_session(short_folder), processes)
     titles = [" ".join(p.cmdline()) for p in processes] + [p.name() for p in processes]
     assert not [title for title in titles if CANARY in title]
+    assert [p.name() for p in processes if p.pid != search.pid and CANARY in environment(p)] == []
     assert_no_canary(tmp_path, short_folder)
     assert CANARY not in said + "".join(finish_signalled(search, signal.SIGTERM))
     before = check_rest(tmp_path, canary_url)
@@ -88,6 +90,14 @@ def test_a_running_search_shows_itself_to_nobody_terminated_or_out_of_time(
     assert_no_canary(tmp_path, short_folder)
     assert not list(short_folder.glob(f"{SESSION_PREFIX}*"))
     assert_not_in_database(canary_url)
+
+
+def environment(process: psutil.Process) -> str:
+    """What a process was started with, where it has not written its title over it."""
+    try:
+        return str(process.environ())
+    except psutil.Error:
+        return ""
 
 
 def check_out_of_time(search: subprocess.Popen[str], url: str) -> None:
