@@ -21,7 +21,7 @@ from storage import Launch, Launches, StudyStore
 
 LEASE_SECONDS = 120.0
 """A driver that has not been heard of for this long is taken for dead."""
-DIED = "the driver died while it ran; queued again"
+DIED = "the driver died while it ran"
 
 
 def host_name() -> str:
@@ -124,6 +124,6 @@ def reap(
         is_mine = own is not None and trial.launch_id == own
         if trial.number in known if is_mine else trial.launch_id in living:
             continue
-        number = give_up(store, trial.trial_id, DIED)
+        number = give_up(store, trial.trial_id, DIED, died=True)
         dead += [] if number is None else [number]
     return dead

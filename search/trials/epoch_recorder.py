@@ -91,11 +91,11 @@ class Recorder:
         self.study.sampler.after_trial(self.study, trial, state, [value or 0.0])
         self.store.end_trial(trial, state, value, reason)
 
-    def fail(self, live: LiveTrial, reason: str, again: Chain | None) -> bool:
+    def fail(self, trial_id: int, reason: str, again: Chain | None) -> bool:
         """End a trial as FAIL and queue what repeats it; whether it was this driver's to end."""
         try:
             with self.store.transaction():
-                trial = self.store.trial(live.trial_id)
+                trial = self.store.trial(trial_id)
                 if trial.state == TrialState.FAIL:  # by an attempt whose answer was lost?
                     return bool(trial.user_attrs.get("reason") == reason.splitlines()[0])
                 self.study.sampler.after_trial(self.study, trial, TrialState.FAIL, None)

@@ -26,6 +26,11 @@ KNOWN_GOOD, INTERRUPTED = "known_good", "interrupted"
 of its own."""
 CHAIN, RETRIES, MICRO_BATCHES = "repeats", "retries", "micro_batches"
 """Attributes of a trial that repeats others; see `Chain`."""
+DEATHS, EPOCHS = "deaths", "epochs_then"
+"""Likewise; see `Chain`."""
+MOST_DEATHS = 3
+"""Drivers that die with a trial, one after the other and without another epoch of it between, until
+it is taken for their cause."""
 RETRIED = ("raised", "hung", "worker_died")
 MOST_MICRO_BATCHES = 4
 
@@ -36,12 +41,15 @@ class Chain:
 
     `repeats` are the numbers of the trials before it in the chain, the newest first; `retries` how
     many of them failed by themselves; `micro_batches` in how many parts a batch is processed.
+    `deaths` drivers have died since the chain had more than `epochs` epochs.
     """
 
     repeats: tuple[int, ...] = ()
     retries: int = 0
     micro_batches: int = 1
     known_good: str | None = None
+    deaths: int = 0
+    epochs: int = 0
 
     @classmethod
     def of(cls, attributes: Mapping[str, Any]) -> Chain:
@@ -53,6 +61,8 @@ class Chain:
             retries=attributes.get(RETRIES, 0),
             micro_batches=attributes.get(MICRO_BATCHES, 1),
             known_good=attributes.get(KNOWN_GOOD),
+            deaths=attributes.get(DEATHS, 0),
+            epochs=attributes.get(EPOCHS, 0),
         )
 
     def root(self, number: int) -> int:
@@ -74,6 +84,14 @@ class Chain:
             return replace(longer, micro_batches=2 * self.micro_batches)
         return None
 
+    def after_death(self, number: int, epochs: int) -> Chain | None:
+        """As `after`, of a trial with so many epochs whose driver has died."""
+        deaths = 1 if epochs > self.epochs else self.deaths + 1
+        if deaths >= MOST_DEATHS:
+            return None
+        most = max(self.epochs, epochs)
+        return replace(self, repeats=(number, *self.repeats), deaths=deaths, epochs=most)
+
     def attributes(self) -> dict[str, Any]:
         """The user attributes that tell of this chain, for a trial that repeats others."""
         known_good = {} if self.known_good is None else {KNOWN_GOOD: self.known_good}
@@ -82,6 +100,8 @@ class Chain:
             CHAIN: list(self.repeats),
             RETRIES: self.retries,
             MICRO_BATCHES: self.micro_batches,
+            DEATHS: self.deaths,
+            EPOCHS: self.epochs,
             **known_good,
         }
 
@@ -96,20 +116,28 @@ def failure_reason(failure: Failure, again: Chain | None) -> str:
     return f"{head}\n{rest}" if rest else head
 
 
-def give_up(store: StudyStore, trial_id: int, reason: str) -> int | None:
+def give_up(store: StudyStore, trial_id: int, reason: str, *, died: bool = False) -> int | None:
     """End a running trial as FAIL through no fault of its own, and queue its parameters again.
 
-    Returns its number, or None where another driver was first.
+    Not again where its driver `died`, as others had with it. Returns its number, or None where
+    another driver was first.
     """
     try:
         with store.transaction():
             trial = store.trial(trial_id)
             if trial.state != TrialState.RUNNING:
                 return None
-            again = Chain.of(trial.user_attrs).after(trial.number, None, 0)
-            assert again is not None
-            interrupted = {INTERRUPTED: True}
-            store.fail_trial(trial, reason, attributes=interrupted, again=again.attributes())
+            chain, number = Chain.of(trial.user_attrs), trial.number
+            if died:
+                again = chain.after_death(number, len(trial.intermediate_values))
+            else:
+                again = chain.after(number, None, 0)
+            if again is None:
+                reason = f"{reason}, {MOST_DEATHS} times without another epoch: not tried again"
+            else:
+                reason = f"{reason}; queued again"
+            attributes = again.attributes() if again else None
+            store.fail_trial(trial, reason, attributes={INTERRUPTED: True}, again=attributes)
     except UpdateFinishedTrialError:  # just now, by the driver that was taken for dead
         return None
     return trial.number

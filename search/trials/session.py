@@ -40,7 +40,7 @@ from search.trials.live_trial import (
 )
 from search.trials.retry_chain import Chain, failure_reason, give_up
 from search.trials.study import finished_trials, launch_sampler, optuna_study
-from search.trials.trial_source import Slots
+from search.trials.trial_source import Slots, UnusableError
 from search.workers.messages import Failure, StartedTrial
 from spaces import Space, SpaceContext
 from storage import StudyStore, trial_id_of
@@ -122,12 +122,16 @@ class SearchSession:
 
     def _start(self, trial: optuna.Trial) -> StartedTrial | None:
         """Give a reserved trial its configuration; None when it is not to be trained."""
-        number, chain = trial.number, Chain.of(trial.user_attrs)
+        number = trial.number
         try:
+            chain = self._slots.chain(trial)
             config = self._outage.repeat(
                 lambda again: self._slots.configure(trial, self.context, again)
             )
         except UpdateFinishedTrialError:  # stopped for so long that it was taken for dead
+            return None
+        except UnusableError as error:
+            self._refuse(trial, str(error))
             return None
         with self._lock:
             self._live[number] = LiveTrial(number, config, trial_id_of(trial), chain)
@@ -141,6 +145,15 @@ class SearchSession:
             resume_from=chain.repeats,
             micro_batches=chain.micro_batches,
         )
+
+    def _refuse(self, trial: optuna.Trial, reason: str) -> None:
+        """End a trial that has no configuration as FAIL, not to be tried again."""
+        trial_id, is_sampled = trial_id_of(trial), not self._slots.is_queued(trial)
+        if self._outage.repeat(lambda again: self._recorder.fail(trial_id, reason, None)):
+            if is_sampled:  # who queues nonsense, ten times say, does not end the search
+                self.first_failure = self.first_failure or reason
+                self._failures_in_a_row += 1
+            self._conclude(EndedTrial(trial.number, "FAIL", None, 0, reason))
 
     def report(self, number: int, metrics: EpochMetrics) -> TrialStatus:
         """Record an epoch and say how the trial stands after it.
@@ -202,7 +215,7 @@ class SearchSession:
     def _fail(self, number: int, reason: str, again: Chain | None) -> bool:
         """End a trial as FAIL; whether it was this driver's to end."""
         live = self._live[number]
-        if not self._outage.repeat(lambda _: self._recorder.fail(live, reason, again)):
+        if not self._outage.repeat(lambda _: self._recorder.fail(live.trial_id, reason, again)):
             self._lose(number)
             return False
         self._note_end(live, "FAIL", reason)
@@ -217,11 +230,13 @@ class SearchSession:
     def _note_end(self, live: LiveTrial, state: str, reason: str) -> None:
         epochs, last = (live.last.epoch, live.last.val_accuracy) if live.last else (0, None)
         value = None if state == "FAIL" else last
-        ended = EndedTrial(live.number, state, value, epochs, reason)
+        self._conclude(EndedTrial(live.number, state, value, epochs, reason))
+
+    def _conclude(self, ended: EndedTrial) -> None:
         with self._lock:
-            del self._live[live.number]
+            self._live.pop(ended.number, None)
             self._ended.append(ended)
-        if state != "FAIL":
+        if ended.state != "FAIL":
             self.first_failure, self._failures_in_a_row = None, 0
         self._full_until = 0.0
         self._look()
@@ -264,7 +279,7 @@ class SearchSession:
     def _give_up_all(self, outcome: str) -> None:
         for trial in self.store.running_trials():
             if trial.launch_id == self.launch_id:
-                reason = f"{outcome} while it ran; queued again"
+                reason = f"{outcome} while it ran"
                 give_up(self.store, trial.trial_id, reason)
 
     def view(self) -> SearchView:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from pydantic import ValidationError
 
+from fmnist_models.config.base import explain
 from fmnist_models.config.trial import TrialConfig
 from search.trials.retry_chain import Chain
 from spaces import Space, SpaceContext
-from storage import StudyStore, queued_parameters, trial_id_of
+from storage import StudyStore, as_storage_error, queued_parameters, trial_id_of
+
+if TYPE_CHECKING:
+    from storage.optuna_storage import Parameter
+
+
+class UnusableError(Exception):
+    """What a trial was queued with, or sampled as, makes no configuration; the reason in a line."""
 
 
 class Slots:
@@ -34,10 +46,25 @@ class Slots:
         """Sample the configuration of a trial, or take that of the one it repeats; record it.
 
         `again` is for a trial whose configuration may have been kept, though nobody heard of it.
-        Raises UpdateFinishedTrialError when another driver has ended the trial.
+        Raises UpdateFinishedTrialError when another driver has ended the trial, UnusableError when
+        its parameters, which anybody may have queued, make no configuration.
         """
         if again:  # what was kept of its parameters, only the database knows
             trial = optuna.Trial(self.study, trial_id_of(trial))
+        try:
+            config, parameters = self._made(trial, context)
+        except UpdateFinishedTrialError:
+            raise
+        except Exception as error:
+            if as_storage_error(error, self.store.url) is not None:
+                raise
+            raise UnusableError(f"no configuration: {_in_a_line(error)}") from error
+        self.store.configure(trial, self.launch_id, config.model_dump(mode="json"), parameters)
+        return config
+
+    def _made(
+        self, trial: optuna.Trial, context: SpaceContext
+    ) -> tuple[TrialConfig, Sequence[Parameter]]:
         with warnings.catch_warnings(), self.store.parameters_held_back() as parameters:
             # A queued value that this machine can't afford; the session sees to that.
             warnings.filterwarnings("ignore", "Fixed parameter .* is out of range")
@@ -46,9 +73,16 @@ class Slots:
             )
         seed = (context.seed + trial.number) % 2**31
         fresh = context.allotted(sampled.model_copy(update={"seed": seed}))
-        config = self._repeated(trial) or fresh
-        self.store.configure(trial, self.launch_id, config.model_dump(mode="json"), parameters)
-        return config
+        # Whole, as a space copies and changes parts, and takes what was queued as it is.
+        whole = TrialConfig.model_validate(fresh.model_dump())
+        return self._repeated(trial) or whole, parameters
+
+    def chain(self, trial: optuna.Trial) -> Chain:
+        """What a trial repeats; raises UnusableError where its attributes are not ours."""
+        try:
+            return Chain.of(trial.user_attrs)
+        except (TypeError, ValueError) as error:
+            raise UnusableError(f"no chain of repeats: {_in_a_line(error)}") from error
 
     def is_queued(self, trial: optuna.Trial) -> bool:
         """Whether the trial's parameters were queued, and not sampled."""
@@ -61,3 +95,8 @@ class Slots:
             if record is not None and record.config:
                 return TrialConfig.model_validate(record.config)
         return None
+
+
+def _in_a_line(error: Exception) -> str:
+    text = explain(error) if isinstance(error, ValidationError) else str(error)
+    return " ".join(text.split()) or type(error).__name__

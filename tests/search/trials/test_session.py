@@ -207,7 +207,9 @@ def test_trials_that_another_driver_took_over_are_let_go(database: Database) -> 
     session.close("done")
     trials = session.study.trials
     assert [t.user_attrs.get("retry_of") for t in trials] == [None] * 3 + [first, second, third]
-    assert database.open_study(STUDY).trial_record(second).reason == "its lease is over"
+    assert (
+        database.open_study(STUDY).trial_record(second).reason == "its lease is over; queued again"
+    )
     assert database.open_study(STUDY).epochs() == []
 
 
