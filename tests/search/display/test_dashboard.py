@@ -4,6 +4,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from email.message import Message
 from typing import Any
 from wsgiref.simple_server import make_server
 
@@ -14,36 +15,79 @@ from search.display.dashboard import HOST, _Handler, _Server, guarded
 from storage import Database
 from tests.search.loop import STUDY, search
 
+SECRET = "s3cret-of-this-start"
+
 
 @pytest.fixture(params=[False, True], ids=["read-only", "writable"])
 def served(database: Database, request: pytest.FixtureRequest) -> Iterator[tuple[int, bool]]:
     search(database, 3)
     application = optuna_dashboard.wsgi(database.optuna_storage)
     with make_server(HOST, 0, application, _Server, _Handler) as server:
-        server.set_app(guarded(application, server.server_port, writable=request.param))
+        server.set_app(guarded(application, SECRET, server.server_port, writable=request.param))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port, request.param
         server.shutdown()
 
 
-def ask(port: int, path: str, method: str = "GET", **headers: str) -> int:
-    """The HTTP status of a request."""
-    request = urllib.request.Request(f"http://{HOST}:{port}{path}", method=method, headers=headers)
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """Follow nothing."""
+
+
+def asked(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, Message]:
+    """The HTTP status and headers of a request; `Known="yes"` sends the cookie along."""
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    if given.pop("Known", None):
+        given["Cookie"] = f"other=1; fmnist-search-{port}={SECRET}"
+    url = f"http://{HOST}:{port}{path}"
+    request = urllib.request.Request(url, method=method, headers=given)
     try:
-        with urllib.request.urlopen(request) as answer:
-            return int(answer.status)
+        with urllib.request.build_opener(_Stay).open(request) as answer:
+            return int(answer.status), answer.headers
     except urllib.error.HTTPError as error:
-        return error.code
+        return error.code, error.headers
+
+
+def ask(port: int, path: str, method: str = "GET", **headers: str) -> int:
+    """The status of a request of somebody who has the cookie."""
+    return asked(port, path, method, Known="yes", **headers)[0]
 
 
 def test_pages_are_served_and_strangers_are_not(served: tuple[int, bool]) -> None:
     port, _ = served
     own = f"http://127.0.0.1:{port}"
     assert ask(port, "/dashboard") == 200
-    assert ask(port, "/api/studies", Origin=own) == 200
-    assert ask(port, "/api/studies", Host="evil.example") == 403
-    assert ask(port, "/api/studies", Origin="http://evil.example") == 403
-    assert ask(port, "/api/studies", Origin="null") == 403
+    assert ask(port, "/api/studies", Origin=own, Sec_Fetch_Site="same-origin") == 200
+    assert ask(port, "/api/studies", Host="localhost:9000", Origin="http://localhost:9000") == 200
+    for host in ("evil.example", "127.0.0.1.evil.example", f"{HOST}:80@evil.example"):
+        assert ask(port, "/api/studies", Host=host) == 403
+    for origin in ("http://evil.example", "null", f"127.0.0.1:{port}", f"https://127.0.0.1:{port}"):
+        assert ask(port, "/api/studies", Origin=origin) == 403
+    for site in ("cross-site", "same-site"):
+        assert ask(port, "/api/studies", Sec_Fetch_Site=site) == 403
+
+
+def test_only_who_has_the_secret_is_answered(served: tuple[int, bool]) -> None:
+    port, _ = served
+    assert asked(port, "/dashboard")[0] == 403
+    assert asked(port, "/dashboard?token=wrong")[0] == 403
+    assert asked(port, "/dashboard", Cookie=f"fmnist-search-{port}=wrong")[0] == 403
+    assert asked(port, "/dashboard", Cookie='"\\";=')[0] == 403
+    status, headers = asked(port, f"/dashboard?token={SECRET}")
+    assert (status, headers["Location"]) == (303, "/dashboard")
+    cookie = headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert asked(port, "/dashboard", Cookie=cookie.partition(";")[0])[0] == 200
+    assert asked(port, f"//evil.example?token={SECRET}")[1]["Location"] == "/evil.example"
+
+
+def test_no_page_is_shown_in_a_frame(served: tuple[int, bool]) -> None:
+    port, _ = served
+    for known in ("", "yes"):
+        _, headers = asked(port, "/dashboard", Known=known)
+        assert headers["X-Frame-Options"] == "DENY"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
 
 
 def test_a_study_is_changed_only_where_that_was_asked_for(
@@ -64,8 +108,11 @@ def test_artifacts_are_saved_and_not_shown(path: str) -> None:
 
     answered: dict[str, str] = {}
     environ = {"HTTP_HOST": "127.0.0.1:80", "REQUEST_METHOD": "GET", "PATH_INFO": path}
-    guarded(pages, 80, writable=False)(environ, lambda status, headers: answered.update(headers))
+    environ["HTTP_COOKIE"] = f"fmnist-search-80={SECRET}"
+    guarded(pages, SECRET, 80, writable=False)(
+        environ, lambda status, headers: answered.update(headers)
+    )
     assert answered["X-Content-Type-Options"] == "nosniff"
     is_artifact = path.startswith("/artifacts")
     assert answered["Content-Disposition"] == ("attachment" if is_artifact else "inline")
-    assert answered.get("Content-Security-Policy") == ("sandbox" if is_artifact else None)
+    assert ("sandbox" in answered["Content-Security-Policy"]) == is_artifact
