@@ -13,7 +13,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
-from fmnist_models.cli.arguments import duration, size, written
+from fmnist_models.cli.arguments import duration, path, size, written
 from fmnist_models.config.base import Config, explain
 from fmnist_models.config.files import read_config
 from fmnist_models.config.registry import check_name
@@ -72,13 +72,10 @@ def matching(pattern: str, advice: str) -> AfterValidator:
 
 
 def _with_its_home(folder: str | None) -> str | None:
-    """`folder` with the home that ~ or ~user stands for, as `--data-dir=~/x` leaves it."""
-    if folder is None:
-        return None
     try:
-        return str(Path(folder).expanduser())
-    except RuntimeError:
-        raise ValueError("that home is not known here; write the path in full") from None
+        return None if folder is None else str(path(folder))
+    except argparse.ArgumentTypeError as error:
+        raise ValueError(str(error)) from None
 
 
 StudyName = Annotated[
@@ -91,11 +88,11 @@ Folder = Annotated[str | None, matching(r"[^\0]+", "name a folder"), AfterValida
 Count = Annotated[int | None, Field(ge=1, le=10_000)]
 
 
-def configuration(path: str) -> TrialConfig:
+def configuration(text: str) -> TrialConfig:
     """An argument type: the configuration in a file, JSON or YAML, bare or an export."""
     try:
-        return read_config(Path(path).expanduser())
-    except (ConfigError, RuntimeError) as error:
+        return read_config(path(text))
+    except ConfigError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 

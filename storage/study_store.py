@@ -98,7 +98,7 @@ class StudyStore:
             if sum(counts.get(state, 0) for state in _COUNTED) >= total:
                 return None
             trial = ask()
-            self.add_trial(trial.number, launch_id, {}, trial.user_attrs.get(RETRY_OF))
+            self.add_trial(trial.number, launch_id, {}, _retry_of(trial))
         return trial
 
     def parameters_held_back(self) -> AbstractContextManager[list[Parameter]]:
@@ -118,7 +118,7 @@ class StudyStore:
         """
         with self.transaction(trial_id_of(trial)):
             self._rdb.keep_parameters(trial_id_of(trial), parameters)
-            self.add_trial(trial.number, launch_id, config, trial.user_attrs.get(RETRY_OF))
+            self.add_trial(trial.number, launch_id, config, _retry_of(trial))
 
     def add_trial(
         self,
@@ -294,3 +294,9 @@ class StudyStore:
         """Insert a row of the study; of an existing one only `replace` (all, if None) changes."""
         row = {"study_name": self.name, **values}
         self.connections.upsert(table, row, values if replace is None else replace)
+
+
+def _retry_of(trial: Trial) -> int | None:
+    """What a trial repeats, if it is a number: anybody may have queued it."""
+    number = trial.user_attrs.get(RETRY_OF)
+    return number if isinstance(number, int) else None

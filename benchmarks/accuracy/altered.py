@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.commands import MOST_EPOCHS, SPARE_MINUTES, keep, run, trained
-from benchmarks.report import table
+from benchmarks.report import machine, table
 from fmnist_models.data.dataset import load_test_data
 from fmnist_models.data.download import find_data
 from fmnist_models.data.idx import FILE_NAMES, DataFiles
@@ -141,10 +141,11 @@ def report(runs: Mapping[str, Mapping[str, Any]]) -> str:
         low, high = wilson_interval(one["right"], one["test_images"])
         trials = sum(one["trials"].values()) if "trials" in one else ""
         row = [*name.split(": "), f"{100 * one['right'] / one['test_images']:.2f}"]
-        rows.append(
-            [*row, f"{100 * low:.2f} to {100 * high:.2f}", f"{one['seconds'] / 60:.1f}", trials]
-        )
-    return table(["task", "method", "test %", "95 %", "minutes", "trials"], rows) + "\n"
+        interval, minutes = f"{100 * low:.2f} to {100 * high:.2f}", f"{one['seconds'] / 60:.1f}"
+        processor = one.get("machine", {}).get("processor", "not kept")
+        rows.append([*row, interval, minutes, trials, processor])
+    header = ["task", "method", "test %", "95 %", "minutes", "trials", "processor"]
+    return table(header, rows) + "\n"
 
 
 def main() -> None:
@@ -168,7 +169,7 @@ def main() -> None:
                     one = search(Path(place), options.minutes, options.search)
                 else:
                     one = point(Path(place), options.minutes, method)
-            keep(options.out, content, name, one, report)
+            keep(options.out, content, name, {**one, "machine": machine()}, report)
 
 
 if __name__ == "__main__":

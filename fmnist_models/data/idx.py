@@ -131,12 +131,22 @@ def open_test_set(files: DataFiles) -> tuple[Bytes, Bytes]:
 
 
 def save_plain(files: DataFiles, directory: Path) -> None:
-    """Write `files` into the new folder `directory`, unzipped: `read_data_files` can map them."""
-    directory.mkdir()
+    """Write `files` into the new folder `directory`, unzipped: `read_data_files` can map them.
+
+    Raises:
+        DataError: they cannot be written there.
+    """
     values = (files.images, files.labels, *(file.values for file in files.sealed))
-    for name, array in zip(FILE_NAMES, values, strict=True):
-        header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-        (directory / name).write_bytes(header + array.tobytes())
+    try:
+        directory.mkdir()
+        for name, array in zip(FILE_NAMES, values, strict=True):
+            header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+            (directory / name).write_bytes(header + array.tobytes())
+    except OSError as error:
+        raise DataError(
+            f"the images that workers share cannot be written into {directory} "
+            f"({error.strerror}); make room there or name another place by $TMPDIR"
+        ) from error
 
 
 def _read_pair(

@@ -243,6 +243,8 @@ def _work(task: WorkerTask, connection: Connection) -> None:
         dataset = load_training_data(files)
         meeting_point = f"file://{task.meeting_point}"
         workers = join(task.rank, task.size, task.device, meeting_point)
+        if workers.rank == 0:  # all have joined, so all have mapped it: nothing is left if killed
+            shutil.rmtree(task.data, ignore_errors=True)
         while True:
             order = connection.recv()
             connection.send(("done", _done(order, task, workers, files, dataset, connection)))

@@ -148,7 +148,8 @@ def _silent_and_lean() -> Iterator[None]:
 def _lean() -> Iterator[None]:
     """A Ray that starts in the block has no autoscaler and nobody who collects its logs.
 
-    `ray start` has options for that, ray.init has none: it is two seconds of CPU time sooner there.
+    `ray start` has options for that, ray.init has none. These two processes took two of the eight
+    CPU seconds of its start (benchmarks/LOG.md).
     """
     from ray._private import parameter as found
 

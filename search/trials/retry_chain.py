@@ -53,16 +53,21 @@ class Chain:
 
     @classmethod
     def of(cls, attributes: Mapping[str, Any]) -> Chain:
-        """The chain that a trial's user attributes tell of."""
-        retry_of = attributes.get(RETRY_OF)
+        """The chain that a trial's user attributes tell of.
+
+        Anybody may have written them: what is not of its kind counts as not there.
+        """
+        retry_of, repeats = attributes.get(RETRY_OF), attributes.get(CHAIN)
+        if not isinstance(repeats, list):  # studies of earlier versions have the last link only
+            repeats = [retry_of]
+        known_good = attributes.get(KNOWN_GOOD)
         return cls(
-            # Studies of earlier versions have the last link only.
-            repeats=tuple(attributes.get(CHAIN, () if retry_of is None else (retry_of,))),
-            retries=attributes.get(RETRIES, 0),
-            micro_batches=attributes.get(MICRO_BATCHES, 1),
-            known_good=attributes.get(KNOWN_GOOD),
-            deaths=attributes.get(DEATHS, 0),
-            epochs=attributes.get(EPOCHS, 0),
+            repeats=tuple(repeats) if all(isinstance(one, int) for one in repeats) else (),
+            retries=_number(attributes, RETRIES, 0),
+            micro_batches=_number(attributes, MICRO_BATCHES, 1),
+            known_good=known_good if isinstance(known_good, str) else None,
+            deaths=_number(attributes, DEATHS, 0),
+            epochs=_number(attributes, EPOCHS, 0),
         )
 
     def root(self, number: int) -> int:
@@ -104,6 +109,11 @@ class Chain:
             EPOCHS: self.epochs,
             **known_good,
         }
+
+
+def _number(attributes: Mapping[str, Any], name: str, least: int) -> int:
+    found = attributes.get(name)
+    return found if isinstance(found, int) and found >= least else least
 
 
 def failure_reason(failure: Failure, again: Chain | None) -> str:

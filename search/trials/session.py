@@ -122,9 +122,8 @@ class SearchSession:
 
     def _start(self, trial: optuna.Trial) -> StartedTrial | None:
         """Give a reserved trial its configuration; None when it is not to be trained."""
-        number = trial.number
+        number, chain = trial.number, Chain.of(trial.user_attrs)
         try:
-            chain = self._slots.chain(trial)
             config = self._outage.repeat(
                 lambda again: self._slots.configure(trial, self.context, again)
             )

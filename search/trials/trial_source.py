@@ -77,13 +77,6 @@ class Slots:
         whole = TrialConfig.model_validate(fresh.model_dump())
         return self._repeated(trial) or whole, parameters
 
-    def chain(self, trial: optuna.Trial) -> Chain:
-        """What a trial repeats; raises UnusableError where its attributes are not ours."""
-        try:
-            return Chain.of(trial.user_attrs)
-        except (TypeError, ValueError) as error:
-            raise UnusableError(f"no chain of repeats: {_in_a_line(error)}") from error
-
     def is_queued(self, trial: optuna.Trial) -> bool:
         """Whether the trial's parameters were queued, and not sampled."""
         return queued_parameters(trial) is not None

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from fmnist_models.data.dataset import load_test_data, load_training_data
 from fmnist_models.data.idx import FILE_NAMES, TRAIN_IMAGES, read_data_files, save_plain
+from fmnist_models.errors import DataError
 
 
 def mapped_files(address: int) -> list[str]:
@@ -41,3 +43,8 @@ def test_what_is_done_to_mapped_images_is_not_done_to_the_file(
     save_plain(read_data_files(small_data), tmp_path / "plain")
     load_training_data(read_data_files(tmp_path / "plain", mapped=True)).train.images.zero_()
     assert read_data_files(tmp_path / "plain").digest == read_data_files(small_data).digest
+
+
+def test_a_place_that_cannot_be_written_is_named(small_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"cannot be written into {tmp_path}"):
+        save_plain(read_data_files(small_data), tmp_path)  # which is there already

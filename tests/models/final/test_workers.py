@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -112,10 +113,12 @@ def test_ended_by_ctrl_c_or_by_a_worker_that_is_killed_it_goes_on_as_unbroken(
 ) -> None:
     run, pids = started(command, folder / "out")
     mapped = [TRAIN_IMAGES in Path(f"/proc/{pid}/maps").read_text() for pid in pids]
+    left = list(Path(tempfile.gettempdir()).glob(f"fmnist-workers-*/data/{TRAIN_IMAGES}"))
     os.kill(run.pid, signal.SIGINT)
     run.communicate(timeout=120)
     assert len(pids) == 2
     assert mapped == [True, True]
+    assert left == []
     assert all_gone(pids)
 
     run, pids = started(command, folder / "out")

@@ -45,13 +45,20 @@ def test_a_queued_trial_that_makes_no_configuration_fails_once(
     assert len(finished) == 3
 
 
-def test_attributes_that_are_no_chain_are_refused(database: Database) -> None:
-    session = open_session(database, 3)
-    session.study.enqueue_trial(POINT, user_attrs={"repeats": 7})
-    session.close("interrupted")
-    search(database, 3)
-    reasons = [t.user_attrs.get("reason", "") for t in database.open_study(STUDY).trials()]
-    assert sum(reason.startswith("no chain of repeats") for reason in reasons) == 1
+FOREIGN: dict[str, Any] = {"retry_of": "x", "repeats": [{}], "retries": "many", "deaths": None}
+
+
+def test_attributes_that_are_no_chain_count_for_nothing(either_database: Database) -> None:
+    assert Chain.of(FOREIGN) == Chain()
+    assert Chain.of({"repeats": 7, "micro_batches": 0, "known_good": ["x"]}) == Chain()
+    session = open_session(either_database, 3)
+    session.study.enqueue_trial(POINT, user_attrs=FOREIGN)
+    started = session.next_trial()
+    while started.number != 2:  # after the two known-good points
+        started = session.next_trial()
+    trial = session.study.trials[2]
+    assert give_up(session.store, trial_id_of(trial), DIED, died=True) == 2
+    assert session.store.trial_record(2).reason == f"{DIED}; queued again"
 
 
 def test_a_trial_with_which_drivers_die_is_given_up(database: Database) -> None:
