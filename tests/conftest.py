@@ -71,18 +71,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
     """One thread, so that times and sums do not depend on who else is at work.
 
-    A test may also fork, which several threads of OpenMP do not survive.
+    For each test anew, as what is tested may set others. A test may also fork, which several
+    threads of OpenMP do not survive.
     """
     import torch
 
-    before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from fmnist_models.data.idx import read_data_files
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.final.progress import Bar, Events
 from fmnist_models.final.seeds import read_seeds
-from fmnist_models.final.time_budget import epochs_within, measure_step
+from fmnist_models.final.time_budget import SAFETY, epochs_within, measure_step
 from fmnist_models.final.train import Extras, train
 from fmnist_models.saved_model.folder import load_metrics
 from fmnist_models.training.metrics import EpochMetrics
@@ -210,9 +210,13 @@ def test_a_limited_run_goes_on_with_the_epochs_it_began_with(
 
 
 def test_an_export_of_a_search_by_time_says_how_long_to_train(
-    folder: Path, small_data: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    small_data: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As many epochs as fit, more than the search's, and as many again when it goes on."""
+    monkeypatch.setattr("fmnist_models.final.time_budget.measure_step", lambda *_: 0.01)
     config = CONFIG.model_copy(update={"epochs": 1, "epoch_images": 640})
     found = {"config": config, "study": "s", "trial": 0, "validation_accuracy": 0.5}
     exported = ExportedConfig.model_validate({**found, "final_seconds": 2.0})
@@ -221,7 +225,7 @@ def test_an_export_of_a_search_by_time_says_how_long_to_train(
     assert main([*arguments, "out"]) == 0
     assert "0.0333 minutes: " in capsys.readouterr().err
     trained = json.loads((folder / "out" / "config.json").read_text())
-    assert trained["epochs"] > 3
+    assert trained["epochs"] == int(SAFETY * 2.0 / (10 * 0.01)), "of ten steps each"
     assert trained == {**config.model_dump(mode="json"), "epochs": trained["epochs"]}
     assert main([*arguments, "out"]) == 0
     assert "nothing to do" in capsys.readouterr().err

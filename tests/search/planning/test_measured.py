@@ -189,7 +189,7 @@ def test_the_key_knows_versions_threads_settings_data_and_probes(
         keys.append(key())
     set_threads(2)
     keys.append(key())
-    set_threads(1)
+    set_threads(1)  # which the first ones were made with
     assert len(set(keys)) == len(keys)
     assert key() == keys[0]
 
