@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
-from pydantic.fields import FieldInfo
 
-from fmnist_models.cli.arguments import duration, path, size, written
+from fmnist_models.cli.arguments import duration, path, size
 from fmnist_models.config.base import Config, explain
 from fmnist_models.config.files import read_config
 from fmnist_models.config.registry import check_name
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.errors import ConfigError
+from search import options
 from search.errors import UsageError
+from search.options import option_of, spelt
 from spaces import SPACES
 
 SamplerName = Literal["curves", "tpe", "gp", "cmaes", "qmc", "random"]
@@ -36,28 +35,11 @@ CHOICES: dict[str, tuple[str, Iterable[str]]] = {
     "scheduler": ("--scheduler", SCHEDULERS),
     "trust": ("--trust", TRUSTS),
 }
+SEARCH_SHARE = 1 / 3
+"""Of a total time: at 13 passes over the images in all of it, final training makes 7 % more errors
+in two thirds and 15 % more in a half, at 50 passes 2 and 4 % (final_training.TOO_FEW_PASSES)."""
 STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 ADDRESS = r"auto|([A-Za-z0-9][A-Za-z0-9.-]{0,253}|\[[0-9A-Fa-f:]+\]):[1-9][0-9]{0,4}"
-
-
-@dataclass(frozen=True)
-class Option:
-    """How a setting is given on the command line, and what `--help` says of it.
-
-    `unset` says what the default None stands for. `name` and `parse`, the argument type, are given
-    where they are not those of the field.
-    """
-
-    group: str
-    help: str
-    unset: str = ""
-    name: str = ""
-    parse: Callable[[str], object] | None = None
-
-
-_general, _study, _search, _machine, _faults = (
-    partial(Option, group) for group in ("", "study", "search", "machine and data", "faults")
-)
 
 
 def matching(pattern: str, advice: str) -> AfterValidator:
@@ -103,18 +85,18 @@ class SearchSettings(Config):
     in bytes. `max_epoch_seconds` of infinity is spelt 0: no limit.
     """
 
-    space: Annotated[str, _general("search space (see --list-spaces)")]
+    space: Annotated[str, options.general("search space (see --list-spaces)")]
     trials: Annotated[
-        int, Field(ge=1, le=1_000_000), _general("finished trials of the study in total")
+        int, Field(ge=1, le=1_000_000), options.general("finished trials of the study in total")
     ]
-    study: Annotated[StudyName, _study("name of the study", "the space's name")]
+    study: Annotated[StudyName, options.study("name of the study", "the space's name")]
     storage: Annotated[
-        str, _study("database URL", f"${STORAGE_VARIABLE}, else {DEFAULT_STORAGE}")
+        str, options.study("database URL", f"${STORAGE_VARIABLE}, else {DEFAULT_STORAGE}")
     ] = DEFAULT_STORAGE
     trial_seconds: Annotated[
         float | None,
         Field(ge=1),
-        _search(
+        options.search(
             "what all epochs of a trial take, e.g. 4m: each configuration trains on as many images "
             "as it gets through",
             "on a CPU 10m, 170s in quick, with --time-budget at most a fourth of it, at least a "
@@ -125,36 +107,38 @@ class SearchSettings(Config):
     ] = None
     epochs: Annotated[
         Count,
-        _search("most epochs of a trial; alone it makes each all images once", "9, 27 on a GPU"),
+        options.search(
+            "most epochs of a trial; alone it makes each all images once", "9, 27 on a GPU"
+        ),
     ] = None
     grace_period: Annotated[
         Count,
-        _search(
+        options.search(
             "epochs before a trial may be stopped; a warning says when they tell too little of "
             "later ones",
             "epochs / reduction factor squared",
         ),
     ] = None
     reduction_factor: Annotated[
-        int, Field(ge=2, le=100), _search("one in so many passes a rung")
+        int, Field(ge=2, le=100), options.search("one in so many passes a rung")
     ] = 3
     sampler: Annotated[
         SamplerName,
-        _search(
+        options.search(
             f"{', '.join(SAMPLERS)}; curves is a Gaussian process over the learning curves of all "
             "trials"
         ),
     ] = "curves"
     trust: Annotated[
         Trust,
-        _search(
+        options.search(
             f"{', '.join(TRUSTS)}: how far curves and random rely on what is believed of the space "
             "before anything was tried"
         ),
     ] = "normal"
     around: Annotated[
         TrialConfig | None,
-        _search(
+        options.search(
             "file of a configuration, an export say, that is tried with the known-good points and "
             "believed in instead of the space's own defaults",
             "none",
@@ -163,30 +147,41 @@ class SearchSettings(Config):
     ] = None
     scheduler: Annotated[
         SchedulerName,
-        _search(
+        options.search(
             f"{', '.join(SCHEDULERS)}; quota is asha that lets only so many trials pass a rung"
         ),
     ] = "quota"
-    seed: Annotated[int, Field(ge=0, lt=2**31), _search("of sampler and training")] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31), options.search("of sampler and training")] = 0
     time_budget_seconds: Annotated[
         float | None,
         Field(gt=0),
-        _search("end after this long, e.g. 30m", "no limit", "--time-budget", duration),
+        options.search("end after this long, e.g. 30m", "no limit", "--time-budget", duration),
     ] = None
     final_seconds: Annotated[
         float | None,
         Field(ge=1),
-        _search(
+        options.search(
             "how long final training is to take, where trials take equal time",
             "as long as the search",
             "--final-time",
             duration,
         ),
     ] = None
+    total_seconds: Annotated[
+        float | None,
+        Field(ge=3),
+        options.search(
+            "for the search and final training together, e.g. 15m, in place of --time-budget and "
+            "--final-time: the search gets a third, and final training what is left",
+            "none",
+            "--total-time",
+            duration,
+        ),
+    ] = None
     max_epoch_seconds: Annotated[
         float | None,
         Field(ge=0),
-        _search(
+        options.search(
             "start no configuration whose epoch takes longer, e.g. 90s; 0: no limit",
             "none; where epochs are all images once on a CPU 2m, 40s in quick, and --time-budget "
             "lowers it so far that three whole trials fit into the budget",
@@ -194,30 +189,34 @@ class SearchSettings(Config):
             duration,
         ),
     ] = None
-    concurrency: Annotated[Count, _machine("trials at a time", "what fits")] = None
+    concurrency: Annotated[Count, options.machine("trials at a time", "what fits")] = None
     cpus_per_trial: Annotated[
-        float | None, Field(gt=0, le=1024), _machine("CPU cores of a trial", "1")
+        float | None, Field(gt=0, le=1024), options.machine("CPU cores of a trial", "1")
     ] = None
     gpus_per_trial: Annotated[
         float | None,
         Field(ge=0, le=64),
-        _machine("GPUs of a trial, may be a part", "1, 1/2 or 1/4, as was measured to suffice"),
+        options.machine(
+            "GPUs of a trial, may be a part", "1, 1/2 or 1/4, as was measured to suffice"
+        ),
     ] = None
     address: Annotated[
         Address,
-        _machine("Ray cluster to join: auto or HOST:PORT; needs its token, see README", "none"),
+        options.machine(
+            "Ray cluster to join: auto or HOST:PORT; needs its token, see README", "none"
+        ),
     ] = None
     data_dir: Annotated[
-        Folder, _machine("folder of the four idx files", "found or fetched, see README")
+        Folder, options.machine("folder of the four idx files", "found or fetched, see README")
     ] = None
     train_samples: Annotated[
         int | None,
         Field(ge=1000),
-        _machine("train on a stratified part, 1,000 at least", "all 50,000 images"),
+        options.machine("train on a stratified part, 1,000 at least", "all 50,000 images"),
     ] = None
     checkpoint_dir: Annotated[
         Folder,
-        _faults(
+        options.faults(
             "folder of the running trials' checkpoints",
             "FILE.checkpoints beside a SQLite FILE, else in the user's cache; on a cluster, "
             "name one that all nodes share",
@@ -226,12 +225,14 @@ class SearchSettings(Config):
     retries: Annotated[
         int,
         Field(ge=0, le=100),
-        _faults("most times that a trial which raised, hung or lost its worker is tried again"),
+        options.faults(
+            "most times that a trial which raised, hung or lost its worker is tried again"
+        ),
     ] = 2
     trial_timeout_seconds: Annotated[
         float | None,
         Field(gt=0),
-        _faults(
+        options.faults(
             "an epoch that takes longer counts as hung and is ended, e.g. 20m",
             "10 times what it is expected to take, at least 10m",
             "--trial-timeout",
@@ -241,7 +242,7 @@ class SearchSettings(Config):
     database_outage_seconds: Annotated[
         float,
         Field(ge=0),
-        _faults(
+        options.faults(
             "wait this long for a database that is gone before giving up",
             name="--database-outage",
             parse=duration,
@@ -250,7 +251,7 @@ class SearchSettings(Config):
     min_free_bytes: Annotated[
         int,
         Field(ge=0),
-        _faults(
+        options.faults(
             "start no trial with less free disk than this, e.g. 1GB", name="--min-free", parse=size
         ),
     ] = 100_000_000
@@ -274,39 +275,35 @@ class SearchSettings(Config):
         return Path(self.data_dir) if self.data_dir else None
 
 
-def _option_of(name: str, field: FieldInfo) -> Option:
-    """The option of a field, complete."""
-    option = next(about for about in field.metadata if isinstance(about, Option))
-    kinds = {field.annotation, *get_args(field.annotation)}
-    parse = option.parse or next((kind for kind in (int, float) if kind in kinds), str)
-    default = option.unset or ("" if field.is_required() else written(field.default, parse))
-    return Option(
-        group=option.group,
-        help=f"{option.help} (default: {default})" if default else option.help,
-        name=option.name or _spelt(name),
-        parse=parse,
-    )
-
-
-def _spelt(field: str) -> str:
-    return f"--{field.replace('_', '-')}"
-
-
-OPTIONS = {name: _option_of(name, field) for name, field in SearchSettings.model_fields.items()}
+OPTIONS = {name: option_of(name, field) for name, field in SearchSettings.model_fields.items()}
 """The option of each setting, in the order of the help, with its default in the help text."""
 
 
 def make_settings(**values: object) -> SearchSettings:
     """Checked settings; raises UsageError in one line that names the option and the value."""
     try:
-        return SearchSettings.model_validate(values)
+        return _shared_out(SearchSettings.model_validate(values))
     except ConfigError as error:
         raise UsageError(str(error)) from None
     except ValidationError as error:
         field = str(error.errors()[0]["loc"][0])
         complaint = explain(error).partition(": ")[2]
-        name = OPTIONS[field].name if field in OPTIONS else _spelt(field)
+        name = OPTIONS[field].name if field in OPTIONS else spelt(field)
         raise UsageError(f"{name}: {complaint}") from None
+
+
+def _shared_out(settings: SearchSettings) -> SearchSettings:
+    """With the search's share of a total time as its time budget."""
+    total = settings.total_seconds
+    if total is None:
+        return settings
+    for field in ("time_budget_seconds", "final_seconds"):
+        if getattr(settings, field) is not None:
+            raise UsageError(
+                f"--total-time {total:g}s is for the search and final training together: leave out "
+                f"{OPTIONS[field].name}, or give that and no --total-time"
+            )
+    return settings.model_copy(update={"time_budget_seconds": total * SEARCH_SHARE})
 
 
 def storage_default(environment: Mapping[str, str]) -> str:

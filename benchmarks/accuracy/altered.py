@@ -1,7 +1,7 @@
 r"""Tasks that nobody has tuned for: a search and final training beside a known-good point.
 
     python -m benchmarks.accuracy.altered few noisy turned permuted --out results/altered
-        [--minutes 15] [--search 6] [--points quick/quick-2-32]
+        [--minutes 15] [--points quick/quick-2-32]
 
 few: 1,000 training images; noisy: 30 % of the training labels are another class's at random;
 turned: each image, of the test set too, turned by a random multiple of 90 degrees; permuted: the
@@ -9,8 +9,8 @@ pixels of all images in another order, one and the same. Made of the real images
 as idx files in a temporary folder; all in another order; the test labels are right.
 
 Each method has all cores for so many minutes, and its model is scored once on the test set: a
-search in the space `all` for SEARCH of the minutes, then final training for the rest, both as the
-README has them; and each of the known-good POINTS, SPACE/NAME, trained for all of the time. What
+search in the space `all` that is told them as its --total-time, and final training for what it
+leaves; and each of the known-good POINTS, SPACE/NAME, trained for all of the time. What
 OUT.json has is not run again; delete its entry for that.
 """
 
@@ -102,12 +102,12 @@ def _reordered(images: Images, draw: np.random.Generator) -> Images:
     return images[0][order], images[1][order]
 
 
-def search(data: Path, minutes: float, search_minutes: float) -> dict[str, Any]:
+def search(data: Path, minutes: float) -> dict[str, Any]:
     """The README's two commands, in the space of all families."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         begin = ["run_search.py", "--space", "all", "--trials", "10000", "--data-dir", str(data)]
-        begin += ["--time-budget", f"{round(60 * search_minutes)}s", "--json"]
+        begin += ["--total-time", f"{round(60 * minutes)}s", "--json"]
         found = json.loads(run(begin, place).splitlines()[-1])
         left = round(minutes - (time.monotonic() - start) / 60 - SPARE_MINUTES, 2)
         train = ["-m", "fmnist_models", "train", "all.best.json", "--out", "model", "--no-report"]
@@ -153,7 +153,6 @@ def main() -> None:
     parser.add_argument("tasks", nargs="+", choices=list(TASKS))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=15)
-    parser.add_argument("--search", type=float, default=6)
     parser.add_argument("--points", nargs="+", default=["quick/quick-2-32"])
     options = parser.parse_args()
     kept, files = options.out.with_suffix(".json"), find_data()
@@ -166,7 +165,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as place:
                 write_task(task, files, Path(place))
                 if method == "search":
-                    one = search(Path(place), options.minutes, options.search)
+                    one = search(Path(place), options.minutes)
                 else:
                     one = point(Path(place), options.minutes, method)
             keep(options.out, content, name, {**one, "machine": machine()}, report)

@@ -1,13 +1,14 @@
 r"""Half an hour on real images: ours, search and final training, beside what a person would do.
 
     python -m benchmarks.accuracy.half_hour ours point kaggle optuna ray boosting
-        --out results/half_hour [--minutes 30] [--search 12]
+        --out results/half_hour [--minutes 30]
 
 Each has all cores for so many minutes, from the start to a trained model, one after the other, and
 its model is scored once on the test set, which it has not seen. What each rival is stands in
 `rivals.py`; boosting is scikit-learn's on the pixels with its defaults, however long it takes
-(`pip install -e ".[benchmarks]"`). Ours are the commands that the README gives, SEARCH of the
-minutes for the search in `quick`. What OUT.json has is not run again; delete its entry for that.
+(`pip install -e ".[benchmarks]"`). Ours are a search in `quick` that is told the minutes as its
+--total-time, and final training for what it leaves. What OUT.json has is not run again; delete its
+entry for that.
 """
 
 from __future__ import annotations
@@ -63,13 +64,12 @@ def boosting(source: Path) -> dict[str, Any]:
     return {"seconds": seconds, "right": int((found == test.targets.numpy()).sum())}
 
 
-def ours(minutes: float, search_minutes: float) -> dict[str, Any]:
-    """The commands a user types: a search with a time budget, then final training for the rest."""
+def ours(minutes: float) -> dict[str, Any]:
+    """The commands a user types: a search with a total time, then final training for the rest."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
-        budget = f"{round(60 * search_minutes)}s"
         search = ["run_search.py", "--space", "quick", "--trials", "1000"]
-        search += ["--time-budget", budget, "--json"]
+        search += ["--total-time", f"{round(60 * minutes)}s", "--json"]
         found = json.loads(run(search, place).splitlines()[-1])
         left = round(minutes - (time.monotonic() - start) / 60 - SPARE_MINUTES, 2)
         train = ["-m", "fmnist_models", "train", "quick.best.json", "--out", "model"]
@@ -128,7 +128,6 @@ def main() -> None:
     parser.add_argument("methods", nargs="+", choices=["ours", "point", *NETWORKS, "boosting"])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--search", type=float, default=12)
     options = parser.parse_args()
     kept, source = options.out.with_suffix(".json"), find_data().directory
     content = json.loads(kept.read_text()) if kept.exists() else {"runs": {}}
@@ -136,7 +135,7 @@ def main() -> None:
         if name in content["runs"]:
             continue
         if name == "ours":
-            one = ours(options.minutes, options.search)
+            one = ours(options.minutes)
         elif name == "point":
             one = point(options.minutes)
         elif name == "boosting":

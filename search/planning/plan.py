@@ -180,13 +180,17 @@ def _trial_seconds(settings: SearchSettings, space: Space, on_gpu: bool) -> floa
 
 def _refuse_final_time(settings: SearchSettings, trial_seconds: float | None) -> None:
     """Raise UsageError where the time of final training is said and would mean nothing."""
-    if settings.final_seconds is None:
+    total, final = settings.total_seconds, settings.final_seconds
+    if final is None and total is None:
         return
-    said = f"--final-time {settings.final_seconds:g}s"
+    said = f"--final-time {final:g}s" if total is None else f"--total-time {total:g}s"
     if settings.time_budget_seconds is None:
         raise UsageError(f"{said} needs --time-budget, the time of the search; give both")
     if trial_seconds is None:
-        raise UsageError(f"{said} is for trials of equal time, not of equal epochs; leave it out")
+        raise UsageError(
+            f"{said} is for trials of equal time, not of equal epochs; leave it out, or give a "
+            "--trial-time"
+        )
 
 
 def make_plan(

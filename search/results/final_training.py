@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from search.planning.plan import ALLOTMENT, TRIAL_SECONDS
+from search.settings import SEARCH_SHARE
 from storage import Launch, StudyStore
 
 TOO_FEW_PASSES = 2.3
@@ -42,6 +43,8 @@ class FinalTraining:
 def final_training(store: StudyStore) -> FinalTraining | None:
     """As the last launch says, else as long as the search took by the clock, all launches together.
 
+    What a search leaves of its total time is for final training.
+
     None for a study of equal epochs, whose configurations say how many they are to have.
     """
     launches = store.launches.all()
@@ -51,12 +54,20 @@ def final_training(store: StudyStore) -> FinalTraining | None:
     if not isinstance(trial, int | float) or not isinstance(images, int):
         return None
     last = launches[-1]
-    said = last.settings.get("final_seconds")
-    seconds = float(said) if isinstance(said, int | float) else max(1.0, search_seconds(launches))
+    seconds = _seconds(last.settings, max(1.0, search_seconds(launches)))
     cpus = last.environment.get("cpus")
     on_several = last.environment.get("device") == "cpu" and isinstance(cpus, int | float)
     speed = SEVERAL_CORES if on_several and float(str(cpus)) >= 2 else 1.0
     return FinalTraining(seconds, speed * seconds / trial, images)
+
+
+def _seconds(settings: Mapping[str, JsonValue], searched: float) -> float:
+    final, total = settings.get("final_seconds"), settings.get("total_seconds")
+    if isinstance(final, int | float):
+        return float(final)
+    if isinstance(total, int | float):
+        return max(total - searched, (1 - SEARCH_SHARE) * total)
+    return searched
 
 
 def search_seconds(launches: Sequence[Launch]) -> float:

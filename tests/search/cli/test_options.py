@@ -20,7 +20,7 @@ RUN_SEARCH = {
     *("--help", "--space", "--trials", "--list-spaces", "--study", "--storage", "--json"),
     *("--epochs", "--grace-period", "--reduction-factor", "--sampler", "--scheduler", "--seed"),
     *("--trust", "--time-budget", "--max-epoch-time", "--concurrency", "--cpus-per-trial"),
-    *("--trial-time", "--final-time", "--around"),
+    *("--trial-time", "--final-time", "--total-time", "--around"),
     *("--gpus-per-trial", "--address", "--data-dir", "--train-samples"),
     *("--checkpoint-dir", "--retries", "--trial-timeout", "--database-outage", "--min-free"),
 }

@@ -110,6 +110,7 @@ def test_workers_fit_into_the_memory() -> None:
         ({"grace_period": 10}, "--grace-period 10 is longer than the 9 epochs; lower it"),
         ({"final_seconds": 60.0}, "--final-time 60s needs --time-budget"),
         ({"final_seconds": 60.0, "time_budget_seconds": 60.0, "epochs": 9}, "not of equal epochs"),
+        ({"total_seconds": 60.0, "epochs": 9}, "--total-time 60s is for trials of equal time"),
     ],
 )
 def test_what_does_not_fit_is_refused(options: dict[str, float], says: str) -> None:

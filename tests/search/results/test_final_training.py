@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -72,6 +72,24 @@ def test_it_takes_as_long_as_the_search_did(database: Database) -> None:
     found = final_training(by_time(database))
     assert found is not None
     assert found.seconds == 1.0, "the least"
+
+
+def test_what_the_search_leaves_of_a_total_time_is_for_final_training(database: Database) -> None:
+    found = final_training(by_time(database, total_seconds=900.0))
+    assert found is not None
+    assert 890 < found.seconds <= 900, "all but the instant that this search took"
+
+
+def test_a_search_of_several_launches_leaves_final_training_its_share(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = by_time(database, total_seconds=900.0)
+    (launch,) = store.launches.all()
+    long = launch.model_copy(update={"started_at": launch.started_at - timedelta(hours=2)})
+    monkeypatch.setattr(store.launches, "all", lambda: [long])
+    found = final_training(store)
+    assert found is not None
+    assert found.seconds == pytest.approx(600)
 
 
 def test_drivers_side_by_side_and_pauses_between_them_are_no_time_of_the_search() -> None:
