@@ -10,7 +10,7 @@ predicts others: results/cost_prediction.json.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.func import functional_call
+from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from fmnist_models.compute.memory import allocated_bytes, give_back_memory, is_out_of_memory
@@ -38,8 +39,6 @@ PROBE_BYTES_PER_PARAMETER = 12
 PASSES: dict[type[nn.Module], int] = {nn.SiLU: 2, nn.GELU: 2, nn.Mish: 7, PartialConv2d: 3}
 PADDED_PASSES = 3
 """Passes over memory, where a ReLU takes one; measured: benchmarks/LOG.md."""
-SAME_SHAPE = (nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.GELU, nn.Mish)
-"""Modules whose output has their input's shape: passed by while counting, which halves its time."""
 VALIDATION_SHARE = 1 / 3
 """Seconds of a validation image over those of a training image: forward only."""
 
@@ -60,20 +59,26 @@ class ModelCost:
 
 @lru_cache(maxsize=4096)
 def model_cost(config: ModelConfig, classes: int = 10) -> ModelCost:
-    """Count without computing: the network is built and run on torch's meta device."""
-    with torch.device("meta"), _ShapesAlone():
+    """Count without computing: the network is built without weights, and its layers tell shapes.
+
+    What is between layers is computed, on one image: torch's meta device takes longer for it.
+    """
+    with torch.device("meta"), _NothingDrawn():
         model = build_model(config, classes)
-        model.eval()
-        counter = _Counter(model)
-        model(torch.empty(1, 1, 28, 28))
+    model.eval()
+    counter = _Counter(model)
     parameters = sum(p.numel() for p in model.parameters())
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    unset = {name: torch.empty(()).expand(tensor.shape) for name, tensor in tensors.items()}
+    with torch.no_grad():
+        functional_call(model, unset, torch.empty(1, 1, 28, 28))
     return ModelCost(counter.macs, counter.activations, counter.passes, parameters)
 
 
-class _ShapesAlone(TorchFunctionMode):
-    """Leaves out what the meta device only does by torch._dynamo, whose import takes 1.4 s.
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves out drawing initial weights, of which there are none on the meta device.
 
-    Which is drawing initial weights, of which there are none there, and multiplying matrices.
+    There it would import torch._dynamo, which takes 1.4 s.
     """
 
     def __torch_function__(
@@ -81,8 +86,8 @@ class _ShapesAlone(TorchFunctionMode):
     ) -> Any:
         if func in (Tensor.normal_, Tensor.uniform_):
             return args[0]
-        if func is linear:
-            return args[0].new_empty((*args[0].shape[:-1], len(args[1])))
+        if func in (init.kaiming_uniform_, init.kaiming_normal_):  # which take longer to come there
+            return kwargs["tensor"] if kwargs else args[0]
         return func(*args, **(kwargs or {}))
 
 
@@ -92,8 +97,9 @@ class _Counter:
     def __init__(self, model: nn.Module) -> None:
         self.macs = self.activations = self.passes = 0
         for module in model.modules():
-            if isinstance(module, SAME_SHAPE):
-                module.forward = _same  # type: ignore[assignment, method-assign]
+            shape_of = next((f for kind, f in SHAPES.items() if isinstance(module, kind)), None)
+            if shape_of:
+                module.forward = _empty_of(module, shape_of)  # type: ignore[method-assign]
             if not list(module.children()):
                 module.register_forward_hook(self._count)
 
@@ -109,8 +115,37 @@ class _Counter:
             self.macs += output.numel() * module.weight[0].numel()
 
 
-def _same(x: Tensor) -> Tensor:
-    return x
+def _empty_of(
+    module: nn.Module, shape_of: Callable[[Any, torch.Size], Sequence[int]]
+) -> Callable[[Tensor], Tensor]:
+    return lambda x: x.new_empty(shape_of(module, x.shape))
+
+
+def _same_shape(_: nn.Module, shape: torch.Size) -> Sequence[int]:
+    return shape
+
+
+def _convolved_shape(conv: nn.Conv2d, shape: torch.Size) -> Sequence[int]:
+    def size(axis: int) -> int:
+        padding = conv.padding[axis]
+        reach = conv.dilation[axis] * (conv.kernel_size[axis] - 1)
+        return (shape[2 + axis] + 2 * int(padding) - reach - 1) // conv.stride[axis] + 1
+
+    return (shape[0], conv.out_channels, size(0), size(1))
+
+
+def _multiplied_shape(linear: nn.Linear, shape: torch.Size) -> Sequence[int]:
+    return (*shape[:-1], linear.out_features)
+
+
+SHAPES: dict[type[nn.Module], Callable[[Any, torch.Size], Sequence[int]]] = {
+    nn.Conv2d: _convolved_shape,
+    nn.Linear: _multiplied_shape,
+    **dict.fromkeys(
+        (nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.GELU, nn.Mish), _same_shape
+    ),
+}
+"""Output shapes, which torch takes several times as long to tell on its meta device."""
 
 
 @dataclass(frozen=True)
