@@ -99,7 +99,7 @@ class _Counter:
         for module in model.modules():
             shape_of = next((f for kind, f in SHAPES.items() if isinstance(module, kind)), None)
             if shape_of:
-                module.forward = _empty_of(module, shape_of)  # type: ignore[method-assign]
+                module.forward = _empty_of(module, shape_of)
             if not list(module.children()):
                 module.register_forward_hook(self._count)
 
