@@ -6,7 +6,8 @@ r"""What happens to a search when something breaks: real faults, real processes,
 
 Those that need Ray are made here, to the whole program or to its engine on real Ray; the others are
 the test suite's, which makes them in real processes too and is started here by file. Every study is
-checked by tests/search/checker.py.
+checked by tests/search/checker.py. faults.md ends with doors.md: what may come in from outside,
+where, and which test holds what happens then.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from tests.search.programs import AGENTS, assert_nothing_runs, finish, start, wa
 from tests.small_data import write_small_data
 
 ROOT = Path(__file__).resolve().parents[2]
+DOORS = Path(__file__).with_name("doors.md")
 States = dict[str, int]
 
 
@@ -290,7 +292,7 @@ def main() -> None:
     about = f"{os.cpu_count()} cores, Python {platform.python_version()}, {packages}; one run each."
     options.out.mkdir(exist_ok=True)
     (options.out / "faults.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (options.out / "faults.md").write_text(table(rows, about))
+    (options.out / "faults.md").write_text(f"{table(rows, about)}\n{DOORS.read_text()}")
     sys.exit(any(row["verdict"] != "holds" for row in rows))
 
 
