@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -60,6 +59,8 @@ class Belief:
 
     def places(self, name: str, distribution: BaseDistribution, at: Array) -> Array:
         """Places (n,) of a parameter for uniform random numbers `at` (n,)."""
+        from scipy.special import ndtr, ndtri  # only here: it takes half a second to load
+
         axis, choices = self.axes.get(name), getattr(distribution, "choices", None)
         if choices is not None:
             return np.searchsorted(np.cumsum(_shares(axis, choices)), at).clip(0, len(choices) - 1)
@@ -73,6 +74,8 @@ class Belief:
 
     def log_density(self, name: str, distribution: BaseDistribution, places: Array) -> Array:
         """How much more probable places (n,) are than in an even draw, as logarithms (n,)."""
+        from scipy.special import ndtr
+
         axis, choices = self.axes.get(name), getattr(distribution, "choices", None)
         if axis is None:
             return np.zeros(len(places))

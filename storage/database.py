@@ -15,6 +15,7 @@ from storage import tables
 from storage.connections import Connections
 from storage.error_translation import storage_errors
 from storage.errors import StorageRefused
+from storage.optuna_tables import STUDY_ID
 from storage.rows import JsonObject
 from storage.schema import ensure_schema
 from storage.study_store import StudyStore
@@ -93,13 +94,13 @@ class Database:
         if identity is None:
             there = ", ".join(self.study_names()) or "none"
             raise StorageRefused(f"no study {name!r} in {self.url}; there: {there}")
-        try:
-            study_id = self.optuna_storage.get_study_id_from_name(name)
-        except KeyError:
+        with self.connections.transaction() as connection:
+            study_id = connection.execute(STUDY_ID, {"name": name}).scalar_one_or_none()
+        if study_id is None:
             raise StorageRefused(
                 f"study {name!r} in {self.url} was deleted; searching it again starts it anew"
-            ) from None
-        return StudyStore(name, study_id, identity, self.connections, self.optuna_storage)
+            )
+        return StudyStore(name, study_id, identity, self.connections, lambda: self.optuna_storage)
 
     def study_names(self) -> list[str]:
         """The names of all studies remembered here, sorted."""

@@ -1,7 +1,8 @@
 """Optuna's storage on our database; apart from the rest because importing Optuna takes a while.
 
-It overrides two private methods of RDBStorage and calls a third: Optuna offers no other way to
-read all trials faster, or to keep a trial's parameters in one transaction.
+It overrides three private methods of RDBStorage and calls a fourth: Optuna offers no other way to
+read all trials faster, to say which of them count, or to keep a trial's parameters in one
+transaction.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from storage.engine import engine_options
 from storage.errors import StorageRefused, StorageUnavailable
-from storage.optuna_reader import read_trials
+from storage.optuna_reader import judged_trials, read_trials
 from storage.optuna_tables import (
     ADD_PARAMETER,
     QUEUED,
@@ -33,6 +34,8 @@ from storage.optuna_tables import (
     TRIAL_STATE,
 )
 from storage.url import display_url
+
+COMPLETE = TrialState.COMPLETE.name
 
 
 class Parameter(NamedTuple):
@@ -183,24 +186,40 @@ class SearchRDBStorage(RDBStorage):
 
         Raises KeyError where there is no such study.
         """
-        if states is not None:
-            return super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
         if getattr(self._local, "held", None) is not None:
             if self._local.has_read:
                 return []
             self._local.has_read = True
+        with self._reading() as session:
+            trials = read_trials(session, study_id, trial_id_greater_than, included_trial_ids)
+        return [trial for trial in trials if states is None or trial.state in states]
+
+    def _get_best_trial_id(self, study_id: int, direction: Any) -> int:
+        """The best of the trials that count; raises ValueError where there is none."""
+        with self._reading() as session:
+            judged = judged_trials(session, {"study": study_id, "after": -1, "ids": []})
+        if judged is None:
+            return int(super()._get_best_trial_id(study_id, direction))
+        complete = [
+            (-(value or 0.0), number, trial_id)
+            for trial_id, number, state, value in judged
+            if state == COMPLETE
+        ]
+        if not complete:
+            raise ValueError("No trials are completed yet.")
+        return min(complete)[2]
+
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
         session = self.scoped_session()
         try:
-            if session.execute(text(STUDY_EXISTS), {"id": study_id}).first() is None:
-                raise KeyError(f"there is no study {study_id}")
-            trials = read_trials(session, study_id, trial_id_greater_than, included_trial_ids)
+            yield session
             session.commit()
         except BaseException:
             session.rollback()
             raise
         finally:
             session.close()
-        return trials
 
     def _set_trial_param(
         self,

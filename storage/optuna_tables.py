@@ -7,6 +7,7 @@ takes a while. A test that runs a search on each back end notices when the table
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import DateTime, TextClause, bindparam, text
@@ -18,6 +19,7 @@ OPTUNA_TABLES = frozenset({"studies", "trials", "version_info"})
 QUEUED = "fixed_params"
 """System attribute of a trial that was queued: its parameters."""
 
+STUDY_ID = text("SELECT study_id FROM studies WHERE study_name = :name")
 STUDY_EXISTS = "SELECT study_id FROM studies WHERE study_id = :id"
 TRIAL_EXISTS = "SELECT trial_id FROM trials WHERE trial_id = :id"
 TRIAL_STATE = text("SELECT state FROM trials WHERE trial_id = :id")
@@ -29,11 +31,14 @@ STUDIES = text(
     "SELECT s.study_name, count(t.trial_id) FROM studies s LEFT JOIN trials t"
     " ON t.study_id = s.study_id GROUP BY s.study_name ORDER BY s.study_name"
 )
-COUNTS = text("SELECT state, count(*) FROM trials WHERE study_id = :study GROUP BY state")
-BEST = text(
-    "SELECT t.number, v.value FROM trials t JOIN trial_values v ON v.trial_id = t.trial_id"
-    " WHERE t.study_id = :study AND t.state = 'COMPLETE' AND v.value_type = 'FINITE'"
-    " ORDER BY v.value DESC, t.number LIMIT 1"
+IS_OURS = text(
+    "SELECT EXISTS (SELECT 1 FROM search_study o WHERE o.study_name = s.study_name)"
+    " FROM studies s WHERE s.study_id = :study"
+)
+TRIALS_IN_ALL = text("SELECT count(*) FROM trials WHERE study_id = :study")
+WITH_ATTRIBUTE = text(
+    "SELECT t.number FROM trial_user_attributes a JOIN trials t ON t.trial_id = a.trial_id"
+    " WHERE a.key = :key AND t.study_id = :study"
 )
 RUNNING = text(
     "SELECT t.number, t.trial_id, s.launch_id FROM trials t LEFT JOIN search_trial s"
@@ -47,11 +52,52 @@ VALUES_AFTER = text(
     " FROM trial_intermediate_values v CROSS JOIN trials t LEFT JOIN search_trial s"
     " ON s.study_name = :name AND s.number = t.number"
     " WHERE v.trial_intermediate_value_id > :after AND t.trial_id = v.trial_id"
-    " AND t.study_id = :study AND v.intermediate_value_type = 'FINITE'"
+    " AND t.study_id = :study AND EXISTS (SELECT 1 FROM search_epoch e"
+    " WHERE e.study_name = :name AND e.number = t.number AND e.epoch = v.step"
+    " AND e.val_accuracy = v.intermediate_value)"
     " ORDER BY v.trial_intermediate_value_id"
 )
 
 _WANTED = "t.study_id = :study AND (t.trial_id > :after OR t.trial_id IN :ids)"
+OUTSIDE = "OUTSIDE"
+"""Stands for the state of a trial that others have ended, see `judged`."""
+_JSON = {"sqlite": "json_extract(s.config, '$.{}')", "postgresql": "(s.config ->> '{}')"}
+
+
+@cache
+def judged(dialect: str) -> TextClause:
+    """Identifier, number, state and value of trials, where `OUTSIDE` is the state of some.
+
+    Anybody can end a trial by Optuna's API, with any value. What a search has ended has its reason
+    and a launch of the study in our tables, and where it is COMPLETE all its epochs (or ran out of
+    patience) and the value of the last, in [0, 1]. All else is from outside.
+    """
+    epochs, patience = (_JSON[dialect].format(name) for name in ("epochs", "patience"))
+    state = "CAST(t.state AS VARCHAR(8))"  # PostgreSQL knows no other words for a state
+    query = f"""
+        SELECT t.trial_id, t.number, CASE
+            WHEN t.state IN ('RUNNING', 'WAITING') THEN {state}
+            WHEN s.reason IS NULL THEN '{OUTSIDE}'
+            WHEN t.state = 'FAIL' THEN {state}
+            WHEN s.launch_id IS NULL OR s.launch_id NOT IN
+                (SELECT id FROM search_launch WHERE study_name = y.study_name) THEN '{OUTSIDE}'
+            WHEN t.state = 'PRUNED' THEN {state}
+            WHEN v.value BETWEEN 0 AND 1 AND EXISTS (
+                SELECT 1 FROM search_epoch e
+                WHERE e.study_name = y.study_name AND e.number = t.number
+                AND e.val_accuracy = v.value AND e.epoch = (
+                    SELECT max(x.epoch) FROM search_epoch x
+                    WHERE x.study_name = y.study_name AND x.number = t.number)
+                AND (e.epoch >= CAST({epochs} AS INTEGER) OR {patience} IS NOT NULL)
+            ) THEN {state}
+            ELSE '{OUTSIDE}' END AS state, v.value
+        FROM trials t JOIN studies y ON y.study_id = t.study_id
+        LEFT JOIN search_trial s ON s.study_name = y.study_name AND s.number = t.number
+        LEFT JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0
+        WHERE {_WANTED}"""
+    return text(query).bindparams(bindparam("ids", expanding=True))
+
+
 TRIALS = (
     text(
         "SELECT t.trial_id, t.number, t.state, t.datetime_start, t.datetime_complete"

@@ -8,22 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
-from sqlalchemy import Select, Table, TextClause, and_, func, select
+from sqlalchemy import Table
 
-from storage import optuna_tables, tables
+from storage import tables
 from storage.connections import Connections
 from storage.error_translation import storage_errors
-from storage.launches import Launches
 from storage.optuna_tables import queued_parameters, trial_id_of
-from storage.rows import (
-    DecisionRow,
-    EpochRow,
-    JsonObject,
-    ReportedValue,
-    RunningTrial,
-    TrialRecord,
-)
-from storage.tables import columns_of
+from storage.rows import DecisionRow, EpochRow, JsonObject
+from storage.study_reader import StudyReader
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -36,7 +28,7 @@ RETRY_OF = "retry_of"
 _COUNTED = ("COMPLETE", "PRUNED", "RUNNING")
 
 
-class StudyStore:
+class StudyStore(StudyReader):
     """One study, opened by `Database.open_study`.
 
     `name` and `study_id` are Optuna's; `identity` is what all trials of the study have in common.
@@ -51,12 +43,14 @@ class StudyStore:
         study_id: int,
         identity: JsonObject,
         connections: Connections,
-        rdb_storage: SearchRDBStorage,
+        open_storage: Callable[[], SearchRDBStorage],
     ) -> None:
-        self.name, self.study_id, self.identity = name, study_id, identity
-        self.connections, self.url = connections, connections.url
-        self.launches = Launches(connections, name)
-        self._rdb = rdb_storage
+        super().__init__(name, study_id, identity, connections)
+        self._open_storage = open_storage
+
+    @cached_property
+    def _rdb(self) -> SearchRDBStorage:
+        return self._open_storage()  # only now, as Optuna takes longer to load than SQL to answer
 
     @cached_property
     def optuna_storage(self) -> BaseStorage:
@@ -179,33 +173,11 @@ class StudyStore:
         return self._rdb.get_trial(trial_id)
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials as Optuna keeps them, by number; not to be changed."""
+        """All trials as samplers and the dashboard see them, by number; not to be changed.
+
+        Those that others have ended are FAIL, see `optuna_reader`.
+        """
         return self.optuna_storage.get_all_trials(self.study_id, deepcopy=False)
-
-    def trial_record(self, number: int) -> TrialRecord | None:
-        """What our tables hold of a trial, or None where there is nothing."""
-        rows = self.connections.rows(self._select(tables.trial, number))
-        return TrialRecord.model_validate(dict(rows[0])) if rows else None
-
-    def running_trials(self) -> list[RunningTrial]:
-        """The RUNNING trials, by number, with the launches that they belong to."""
-        return [RunningTrial(*row) for row in self._ask(optuna_tables.RUNNING)]
-
-    def retries(self) -> dict[int, int]:
-        """Which trial each trial that repeats another one repeats, by number."""
-        trial = tables.trial
-        query = select(trial.c.number, trial.c.retry_of).where(
-            trial.c.study_name == self.name, trial.c.retry_of.is_not(None)
-        )
-        return {row["number"]: row["retry_of"] for row in self.connections.rows(query)}
-
-    def counts(self) -> dict[str, int]:
-        """How many trials are in each state, by its name; a state without any is left out."""
-        return {row[0]: row[1] for row in self._ask(optuna_tables.COUNTS)}
-
-    def best(self) -> tuple[int, float] | None:
-        """Number and value of the best COMPLETE trial, of equals the earliest."""
-        return next(((row[0], row[1]) for row in self._ask(optuna_tables.BEST)), None)
 
     # Epochs and decisions
 
@@ -223,70 +195,6 @@ class StudyStore:
         if decision is not None:
             values = {**decision.model_dump(), "created_at": self.connections.clock()}
             self._put(tables.decision, values)
-
-    def epochs(self, number: int | None = None) -> list[EpochRow]:
-        """The epochs of one trial, or of all, by trial and epoch."""
-        rows = self.connections.rows(self._select(tables.epoch, number))
-        return [EpochRow.model_validate(dict(row)) for row in rows]
-
-    def decision(self, number: int, epoch: int) -> DecisionRow | None:
-        """The decision after one epoch of a trial, or None where there is none."""
-        query = self._select(tables.decision, number).where(tables.decision.c.epoch == epoch)
-        rows = self.connections.rows(query)
-        return DecisionRow.model_validate(dict(rows[0])) if rows else None
-
-    def values_after(self, after: int) -> list[ReportedValue]:
-        """The intermediate values with an id above `after`, in the order of their ids.
-
-        Ids rise in the order in which values are kept where `transaction` holds the study;
-        elsewhere a driver may keep a value that has a lower id than one that is there already.
-        """
-        return [ReportedValue(*row) for row in self._ask(optuna_tables.VALUES_AFTER, after=after)]
-
-    def rungs(self) -> list[int]:
-        """At which epochs the last launch that compared trials did so, ascending.
-
-        Epochs at which a scheduler compares without a rung are not among them.
-        """
-        decision = tables.decision
-        at_rungs = and_(decision.c.study_name == self.name, decision.c.rung.is_not(None))
-        last = select(func.max(decision.c.launch_id)).where(at_rungs).scalar_subquery()
-        query = select(decision.c.rung).where(at_rungs, decision.c.launch_id == last).distinct()
-        return sorted(row["rung"] for row in self.connections.rows(query))
-
-    def epoch_count(self) -> int:
-        """How many epochs were trained.
-
-        What a trial took over from the one that it goes on from was trained once: such a row has
-        the very duration of its original.
-        """
-        row, trial, original = tables.epoch, tables.trial, tables.epoch.alias("original")
-        is_of_trial = and_(trial.c.study_name == self.name, trial.c.number == row.c.number)
-        is_the_same = and_(
-            original.c.study_name == self.name,
-            original.c.number == trial.c.retry_of,
-            original.c.epoch == row.c.epoch,
-            original.c.seconds == row.c.seconds,
-        )
-        query = (
-            select(func.count())
-            .select_from(row.outerjoin(trial, is_of_trial).outerjoin(original, is_the_same))
-            .where(row.c.study_name == self.name, original.c.number.is_(None))
-        )
-        with self.connections.transaction() as connection:
-            return connection.execute(query).scalar_one()
-
-    def _ask(self, query: TextClause, **parameters: int) -> list[tuple[Any, ...]]:
-        known = {"study": self.study_id, "name": self.name}
-        with self.connections.transaction() as connection:
-            rows = connection.execute(query, {**known, **parameters})
-            return [tuple(row) for row in rows]
-
-    def _select(self, table: Table, number: int | None) -> Select[Any]:
-        query = select(*columns_of(table)).where(table.c.study_name == self.name)
-        if number is not None:
-            query = query.where(table.c.number == number)
-        return query.order_by(*table.primary_key.columns)
 
     def _put(
         self, table: Table, values: dict[str, Any], replace: Mapping[str, Any] | None = None

@@ -57,6 +57,14 @@ ROOT = Path(__file__).resolve().parents[2]
 PATTERNS = 40
 DRIVERS = 8
 ASKS = 30
+COPIED = (
+    *("trials", "trial_params", "trial_values", "trial_intermediate_values"),
+    *("trial_user_attributes", "search_trial", "search_epoch", "search_decision"),
+)
+COUNTED_KEYS = (
+    *("param_id", "trial_value_id", "trial_intermediate_value_id", "trial_user_attribute_id"),
+)
+"""Of the tables of a trial, the columns that the database counts up by itself."""
 
 
 def rss_bytes() -> int:
@@ -106,53 +114,41 @@ def large_study(folder: Path, trials: int) -> dict[str, Any]:
 
 
 def fill(path: Path, trials: int) -> None:
-    """Repeat the trials of a study, with other parameters and values, until it has `trials`."""
+    """Repeat the trials of a study, with other values, until it has `trials`."""
     draw = random.Random(0)
     with sqlite3.connect(path) as connection:
         patterns = connection.execute(
-            "SELECT trial_id, number FROM trials WHERE state = 'COMPLETE'"
-        )
-        found = patterns.fetchall()
+            "SELECT trial_id, number FROM trials WHERE state IN ('COMPLETE', 'PRUNED')"
+        ).fetchall()
         number = connection.execute("SELECT count(*) FROM trials").fetchone()[0]
         first = connection.execute("SELECT max(trial_id) FROM trials").fetchone()[0] + 1
-        pairs = [(first + i, number + i, *found[i % len(found)]) for i in range(trials - number)]
-        for table, columns, noisy in (
-            ("trial_params", "param_name, param_value, distribution_json", None),
-            ("trial_values", "objective, value, value_type", "value"),
-            (
-                "trial_intermediate_values",
-                "step, intermediate_value, intermediate_value_type",
-                "intermediate_value",
-            ),
-            ("trial_user_attributes", "key, value_json", None),
-        ):
-            chosen = columns.replace(str(noisy), f"{noisy} * ?5", 1) if noisy else columns
-            if noisy == "value":
-                chosen = "objective, value * ?5, value_type"
-            connection.executemany(
-                f"INSERT INTO {table} (trial_id, {columns}) SELECT ?1, {chosen} FROM {table}"
-                " WHERE trial_id = ?3 AND ?2 + ?4 >= 0 AND ?5 > 0",
-                [(*pair, draw.uniform(0.9, 1.0)) for pair in pairs],
-            )
-        connection.executemany(
-            "INSERT INTO trials (trial_id, number, study_id, state, datetime_start,"
-            " datetime_complete) SELECT ?1, ?2, study_id, state, datetime_start, datetime_complete"
-            " FROM trials WHERE trial_id = ?3 AND ?4 >= 0",
-            pairs,
-        )
-        fill_ours(connection, pairs)
+        copies = [
+            {
+                "id": first + i,
+                "number": number + i,
+                **dict(zip(("old_id", "old"), patterns[i % len(patterns)], strict=True)),
+                "factor": draw.uniform(0.9, 1.0),
+                "study": STUDY,
+            }
+            for i in range(trials - number)
+        ]
+        for table in COPIED:
+            repeat(connection, table, copies)
 
 
-def fill_ours(connection: sqlite3.Connection, pairs: list[tuple[int, int, int, int]]) -> None:
-    """The same for our own tables, which go by a trial's number."""
-    for table in ("search_trial", "search_epoch", "search_decision"):
-        names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-        others = ", ".join(name for name in names if name != "number")
-        connection.executemany(
-            f"INSERT INTO {table} (number, {others}) SELECT ?1, {others} FROM {table}"
-            " WHERE study_name = ?3 AND number = ?2",
-            [(number, pattern, STUDY) for _, number, _, pattern in pairs],
-        )
+def repeat(connection: sqlite3.Connection, table: str, copies: list[dict[str, Any]]) -> None:
+    """The rows of each copied trial in one table, of Optuna's or of ours, which goes by number."""
+    new = {"trial_id": ":id", "number": ":number"}
+    noisy = ("value", "intermediate_value", "val_accuracy")  # equal wherever they are kept
+    names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+    names = [name for name in names if name not in COUNTED_KEYS]
+    chosen = [new.get(name) or (f"{name} * :factor" if name in noisy else name) for name in names]
+    key = "study_name = :study AND number = :old" if "study_name" in names else "trial_id = :old_id"
+    connection.executemany(
+        f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(chosen)} FROM {table}"
+        f" WHERE {key}",
+        copies,
+    )
 
 
 def asks(session: SearchSession) -> dict[str, Any]:

@@ -6,8 +6,6 @@ import json
 import sys
 from pathlib import Path
 
-import optuna
-
 from fmnist_models.files import make_folder
 from search.errors import UsageError
 from search.results import export as exporting
@@ -15,7 +13,7 @@ from search.results.drivers import drivers_of
 from search.results.export_formats import format_of
 from search.results.fresh_seeds import evidence_lines, rescore_on_fresh_seeds
 from search.results.summary import summarize, summary_lines
-from storage import Database, OptunaAlone, StorageRefused, StudyStore, open_database
+from storage import OptunaAlone, StorageRefused, open_database
 
 
 def status(storage: str, study: str | None, *, as_json: bool) -> int:
@@ -36,7 +34,7 @@ def status(storage: str, study: str | None, *, as_json: bool) -> int:
             print(f"{database.url} holds no study yet")
         for name in names:
             try:
-                found = load_study(database, name)
+                found = database.open_study(name)
             except StorageRefused as error:
                 if study:
                     raise
@@ -71,7 +69,7 @@ def export(
     if top > 1 and not seeds:
         raise UsageError(f"--top {top} needs fresh seeds to compare by: give --seeds 3, say")
     with open_database(storage, create=False) as database:
-        found = load_study(database, study)
+        found = database.open_study(study)
         exporting.check_place(path, force)
         evidence = None
         runs = path.with_name(f".{path.name}.runs")
@@ -103,12 +101,6 @@ def dashboard(storage: str, study: str | None, port: int, *, writable: bool) -> 
     from search.display.dashboard import serve
 
     with open_database(storage, create=False) as database:
-        page = f"dashboard/studies/{load_study(database, study).study_id}" if study else ""
+        page = f"dashboard/studies/{database.open_study(study).study_id}" if study else ""
         serve(database, port, page=page, writable=writable)
     return 0
-
-
-def load_study(database: Database, name: str) -> StudyStore:
-    """The study called `name`; raises StorageRefused where there is none."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return database.open_study(name)

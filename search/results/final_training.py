@@ -6,10 +6,8 @@ handed over is to be best after final training, so values are compared as they a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from pydantic import JsonValue
 
 from search.planning.plan import ALLOTMENT, TRIAL_SECONDS
 from search.settings import SEARCH_SHARE
@@ -31,10 +29,12 @@ class FinalTraining:
     times: float
     train_images: int
 
-    def expected_accuracy(self, accuracy: float, config: Mapping[str, JsonValue]) -> float:
-        """What a `TrialConfig`, as JSON values, that had `accuracy` is expected to reach."""
-        images = config.get("epoch_images") or self.train_images
-        passes = float(str(config["epochs"])) * float(str(images)) / self.train_images
+    def expected_accuracy(self, accuracy: float, epochs: int, images: int | None) -> float:
+        """What a trial that had `accuracy` after `epochs` is expected to reach.
+
+        Each of the epochs was of so many `images`, None for all training images.
+        """
+        passes = epochs * (images or self.train_images) / self.train_images
         longer = max(1.0, self.times) * passes
         error = (1 - accuracy) * (1 + TOO_FEW_PASSES / longer) / (1 + TOO_FEW_PASSES / passes)
         return 1 - error

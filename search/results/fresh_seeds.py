@@ -22,7 +22,7 @@ from fmnist_models.config.trial import TrialConfig
 from search.errors import UsageError
 from search.results.rerun_store import RerunStore
 from search.results.significance import SeedNoise, corrected_best, holm, paired_p_value, seed_noise
-from search.results.summary import best_first, no_result
+from search.results.summary import no_result
 from storage import StudyStore
 
 if TYPE_CHECKING:
@@ -146,13 +146,15 @@ def rescore_on_fresh_seeds(
 def top_trials(store: StudyStore, top: int) -> list[tuple[int, float, TrialConfig]]:
     """The best COMPLETE trials with different configurations: number, value, configuration."""
     found: dict[str, tuple[int, float, TrialConfig]] = {}
-    for trial in best_first(store.trials()):
-        record = store.trial_record(trial.number)
-        if record is None or len(found) == top:
+    for number, value in store.complete():
+        if len(found) == top:
+            break
+        record = store.trial_record(number)
+        if record is None:
             continue
         key = json.dumps({**record.config, "seed": None}, sort_keys=True)
         config = TrialConfig.model_validate_json(json.dumps(record.config))
-        found.setdefault(key, (trial.number, trial.value or 0.0, config))
+        found.setdefault(key, (number, value, config))
     if not found:
         raise no_result(store)
     return list(found.values())

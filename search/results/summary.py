@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import isfinite
 
-from optuna.trial import FrozenTrial, TrialState
 from pydantic import JsonValue
 
 from fmnist_models.config.base import Config, Probability
 from fmnist_models.training.metrics import wilson_interval
 from search.errors import NoResultError
 from search.quantities import describe, percent
-from search.results.final_training import FinalTraining, final_training
+from search.results.final_training import final_training
 from search.results.recommendation import Candidate, recommend
 from search.schedulers.rank_correlation import (
     RungCorrelation,
@@ -22,7 +21,9 @@ from search.schedulers.rank_correlation import (
 )
 from search.schedulers.stored_rungs import root_of
 from search.trials.retry_chain import INTERRUPTED, KNOWN_GOOD
-from storage import StudyStore
+from storage import OUTSIDE, StudyStore
+
+STATES = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
 
 
 class ScoredTrial(Config):
@@ -54,14 +55,16 @@ class Summary(Config):
     """A study's state as `status` and the end of a search show it.
 
     `trials` are counts by state; `interrupted` of those in FAIL were given up through no fault of
-    theirs and queued again. `known_good` is the best value of the space's known-good points, with
-    which the search is compared; None where none of them ran all its epochs. `rung_correlations`
-    are those of the last launch's rungs. `recommended` is what is exported.
+    theirs and queued again. `from_outside` more were ended by others, through Optuna's API or a
+    dashboard, and count for nothing. `known_good` is the best value of the space's known-good
+    points, with which the search is compared; None where none of them ran all its epochs.
+    `rung_correlations` are those of the last launch's rungs. `recommended` is what is exported.
     """
 
     study: str
     trials: dict[str, int]
     interrupted: int
+    from_outside: int
     epochs_trained: int
     best: ScoredTrial | None
     known_good: float | None
@@ -72,26 +75,21 @@ class Summary(Config):
 
 def summarize(store: StudyStore) -> Summary:
     """The summary of a study as its database stands now."""
-    trials = store.trials()
-    complete = best_first(trials)
-    known_good = next((trial for trial in complete if KNOWN_GOOD in trial.user_attrs), None)
+    counts, complete = store.counts(), store.complete()
+    points = store.with_attribute(KNOWN_GOOD)
+    known_good = next((trial for trial in complete if trial[0] in points), None)
     return Summary(
         study=store.name,
-        trials={state.name: sum(t.state == state for t in trials) for state in TrialState},
-        interrupted=sum(t.state == TrialState.FAIL and INTERRUPTED in t.user_attrs for t in trials),
+        trials={state: counts.get(state, 0) for state in STATES},
+        interrupted=min(len(store.with_attribute(INTERRUPTED)), counts.get("FAIL", 0)),
+        from_outside=counts.get(OUTSIDE, 0),
         epochs_trained=store.epoch_count(),
-        best=_scored(store, complete[0]) if complete else None,
-        known_good=known_good.value if known_good else None,
-        known_good_number=known_good.number if known_good else None,
-        recommended=_recommendation(store, complete),
-        rung_correlations=_correlations(store, trials),
+        best=_scored(store, *complete[0]) if complete else None,
+        known_good=known_good[1] if known_good else None,
+        known_good_number=known_good[0] if known_good else None,
+        recommended=_recommendation(store, complete, points),
+        rung_correlations=_correlations(store),
     )
-
-
-def best_first(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The COMPLETE trials by falling value; of equals the earlier first."""
-    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
-    return sorted(complete, key=lambda t: (-(t.value or 0.0), t.number))
 
 
 def no_result(store: StudyStore) -> NoResultError:
@@ -99,61 +97,55 @@ def no_result(store: StudyStore) -> NoResultError:
     return NoResultError(f"study {store.name!r} has no completed trial to export; search longer")
 
 
-def _correlations(store: StudyStore, trials: Sequence[FrozenTrial]) -> list[RungCorrelation]:
+def _correlations(store: StudyStore) -> list[RungCorrelation]:
     rungs = store.rungs()
     if not rungs:
         return []
-    complete = [t.last_step or 0 for t in trials if t.state == TrialState.COMPLETE]
-    epochs = [epoch for epoch in [max(complete, default=0)] if epoch > rungs[-1]]
+    epochs = sorted({*rungs, max(rungs[-1], store.longest())})
     retry_of = store.retries()
     curves: dict[int, dict[int, float]] = {}
-    for trial in trials:  # by number, so that what a repeat trained anew counts
-        finite = {e: v for e, v in trial.intermediate_values.items() if isfinite(v)}
-        curves.setdefault(root_of(trial.number, retry_of), {}).update(finite)
-    return rung_correlations(curves.values(), rungs + epochs)
+    for number, epoch, value in store.accuracies_at(epochs):  # what a repeat trained anew counts
+        if isfinite(value):
+            curves.setdefault(root_of(number, retry_of), {})[epoch] = value
+    return rung_correlations(curves.values(), epochs)
 
 
-def _recommendation(store: StudyStore, complete: list[FrozenTrial]) -> Recommendation | None:
+def _recommendation(
+    store: StudyStore, complete: Sequence[tuple[int, float]], points: Collection[int]
+) -> Recommendation | None:
+    """What to export of the COMPLETE trials, of which those among `points` are known-good."""
     if not complete:
         return None
     final = final_training(store)
+    lengths = store.lengths() if final else {}
     candidates = [
         Candidate(
-            number=trial.number,
-            is_known_good=KNOWN_GOOD in trial.user_attrs,
-            accuracy=_expected(store, trial, final),
+            number=number,
+            is_known_good=number in points,
+            accuracy=final.expected_accuracy(value, *lengths[number]) if final else value,
         )
-        for trial in complete
+        for number, value in complete
     ]
-    images = _validation_images(store, complete[0].number)
+    images = _validation_images(store, complete[0][0])
     choice = recommend(candidates, images, final.seconds if final else None)
     if choice is None:
         return None
-    chosen = next(trial for trial in complete if trial.number == choice.number)
     return Recommendation(
-        trial=_scored(store, chosen), probability=choice.probability, reason=choice.reason
+        trial=_scored(store, choice.number, dict(complete)[choice.number]),
+        probability=choice.probability,
+        reason=choice.reason,
     )
-
-
-def _expected(store: StudyStore, trial: FrozenTrial, final: FinalTraining | None) -> float:
-    """A trial's value, or what is expected of it in final training where that is foreseen."""
-    accuracy = trial.value or 0.0
-    record = store.trial_record(trial.number) if final else None
-    if final is None or record is None or not record.config:
-        return accuracy
-    return final.expected_accuracy(accuracy, record.config)
 
 
 def _validation_images(store: StudyStore, number: int) -> int:
     return int(str(environment_of(store, number)["validation_images"]))
 
 
-def _scored(store: StudyStore, trial: FrozenTrial) -> ScoredTrial:
-    accuracy = trial.value or 0.0
-    record = store.trial_record(trial.number)
-    images = _validation_images(store, trial.number)
+def _scored(store: StudyStore, number: int, accuracy: float) -> ScoredTrial:
+    record = store.trial_record(number)
+    images = _validation_images(store, number)
     return ScoredTrial(
-        number=trial.number,
+        number=number,
         validation_accuracy=accuracy,
         interval=wilson_interval(round(accuracy * images), images),
         config=record.config if record else {},
@@ -181,10 +173,18 @@ def summary_lines(summary: Summary) -> list[str]:
         f"Study {summary.study}: "
         + ", ".join(f"{n} {state}" for state, n in counts.items())
         + f"; {summary.epochs_trained} epochs trained.",
+        *_outside_lines(summary.from_outside),
         *_best_lines(summary),
         *map(correlation_line, summary.rung_correlations),
         *([warned] if warned else []),
     ]
+
+
+def _outside_lines(number: int) -> list[str]:
+    if not number:
+        return []
+    were = "trial more was" if number == 1 else "trials more were"
+    return [f"{number} {were} ended from outside (by Optuna's API or a dashboard): not counted."]
 
 
 def _best_lines(summary: Summary) -> list[str]:

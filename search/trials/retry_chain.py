@@ -12,12 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
-
 from storage import RETRY_OF, StudyStore
 
-if TYPE_CHECKING:  # it needs torch, which commands that only read do without
+if TYPE_CHECKING:  # it needs torch, which, as Optuna, commands that only read do without
     from search.workers.messages import Failure
 
 
@@ -132,6 +129,9 @@ def give_up(store: StudyStore, trial_id: int, reason: str, *, died: bool = False
     Not again where its driver `died`, as others had with it. Returns its number, or None where
     another driver was first.
     """
+    from optuna.exceptions import UpdateFinishedTrialError
+    from optuna.trial import TrialState
+
     try:
         with store.transaction():
             trial = store.trial(trial_id)

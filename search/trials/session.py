@@ -43,7 +43,7 @@ from search.trials.study import finished_trials, launch_sampler, optuna_study
 from search.trials.trial_source import Slots, UnusableError
 from search.workers.messages import Failure, StartedTrial
 from spaces import Space, SpaceContext
-from storage import StudyStore, trial_id_of
+from storage import OUTSIDE, StudyStore, trial_id_of
 
 MOST_FAILURES = 10
 """So many trials in a row that fail and are not tried again end a search: the fault is not in
@@ -90,6 +90,7 @@ class SearchSession:
         self._lock = threading.Lock()
         self._last_heartbeat = time.monotonic()
         self._full_until = 0.0
+        self._counts: dict[str, int] = {}
         self._look()
 
     @property
@@ -221,8 +222,11 @@ class SearchSession:
         return True
 
     def _lose(self, number: int) -> None:
-        """Let go of a trial that another driver, which took this one for dead, has queued again."""
-        self._observer.say(f"trial {number} was queued again while this driver was not heard of")
+        """Let go of a trial that a person has ended, or a driver that took this one for dead."""
+        self._observer.say(
+            f"trial {number} was ended elsewhere: by a driver that had not heard of this one (then "
+            "it is queued again), or by hand (then it does not count)"
+        )
         with self._lock:
             del self._live[number]
 
@@ -246,8 +250,14 @@ class SearchSession:
         self._looked = time.monotonic()
         counts = self._outage.repeat(lambda again: self.store.counts())
         best = self._outage.repeat(lambda again: self.store.best())
+        new = counts.get(OUTSIDE, 0) - self._counts.get(OUTSIDE, 0)
         with self._lock:
             self._counts, self._best = counts, best
+        if new > 0:
+            self._observer.say(
+                f"{new} of the study's trials {'was' if new == 1 else 'were'} ended from outside "
+                "(by Optuna's API or a dashboard): shown there as failed, and not counted"
+            )
 
     def heartbeat(self) -> None:
         """Tell the other drivers that this one lives, and queue again what dead ones left.

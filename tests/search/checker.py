@@ -17,6 +17,7 @@ from search.settings import SearchSettings
 from search.trials.epoch_recorder import RUNS_ON
 from search.trials.retry_chain import INTERRUPTED, MOST_DEATHS, Chain
 from storage import RETRY_OF, Database, DecisionRow, EpochRow, StudyStore, TrialRecord
+from storage.optuna_reader import FROM_OUTSIDE
 from tests.search.stored import decisions_of, records_of
 
 ENDED = {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
@@ -44,12 +45,17 @@ def check_study(
     if trials is not None:
         finished = [t for t in all_trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         assert len(finished) == trials
+    outside = {
+        t.number
+        for t in all_trials
+        if t.state == TrialState.FAIL and FROM_OUTSIDE in t.user_attrs.get("reason", "")
+    }
     for trial in all_trials:
-        if trial.state in ENDED:
+        if trial.state in ENDED and trial.number not in outside:
             record, number = records[trial.number], trial.number
             _check_trial(trial, record, rows[number], decisions[number])
             _check_retry(trial, records, all_trials)
-    _check_chains(all_trials)
+    _check_chains([trial for trial in all_trials if trial.number not in outside])
     _check_best(store, all_trials)
     check_replay(store)
     for (number, epoch), accuracy in (acknowledged or {}).items():

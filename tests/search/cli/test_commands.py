@@ -53,13 +53,13 @@ def test_export_refuses_places_that_it_must_not_write(
     refused(search_main.main, [*common, str(folder)], str(folder))
 
 
-def test_status_and_export_import_neither_torch_nor_ray(searched: str, folder: Path) -> None:
+def test_status_and_export_import_neither_torch_nor_ray_nor_optuna(searched: str, folder: Path) -> None:
     status = ["search", "status", "--json", "--storage", searched]
     export = ["search", "export", "--study", STUDY, "--storage", searched, "--out", "best.json"]
     (code, output, heavy, _), exported = run_all(status, export, cwd=folder)
-    assert (code, heavy) == (0, ["optuna"])
+    assert (code, heavy) == (0, [])
     assert json.loads(output)["study"] == STUDY
-    assert (exported[0], exported[2]) == (0, ["optuna"])
+    assert (exported[0], exported[2]) == (0, [])
     assert json.loads((folder / "best.json").read_text())["study"] == STUDY
 
 

@@ -20,6 +20,7 @@ from search.trials.study import open_study, optuna_study, start_launch
 from spaces import SpaceContext, get_space
 from storage import Database, Launch, StudyStore
 from tests.search.loop import ENVIRONMENT, IDENTITY, STUDY
+from tests.search.stored import complete_trial
 
 ALLOTTED = Allotment(
     trial_seconds=100.0,
@@ -39,13 +40,18 @@ def config(passes: float) -> dict[str, JsonValue]:
     return {**whole, "epoch_images": int(passes * 50_000)}
 
 
+def length(passes: float) -> tuple[int, int]:
+    """The epochs and images of `config`."""
+    return 1, int(passes * 50_000)
+
+
 def test_few_passes_gain_more_by_more_time_and_none_ever_loses() -> None:
     final = FinalTraining(seconds=500.0, times=5.0, train_images=50_000)
-    few, many = (final.expected_accuracy(0.93, config(passes)) for passes in (4, 20))
+    few, many = (final.expected_accuracy(0.93, *length(passes)) for passes in (4, 20))
     assert few > many > 0.93
     assert 1 - few == pytest.approx(0.07 * (1 + 2.3 / 20) / (1 + 2.3 / 4))
     shorter = FinalTraining(seconds=10.0, times=0.1, train_images=50_000)
-    assert shorter.expected_accuracy(0.93, config(4)) == pytest.approx(0.93)
+    assert shorter.expected_accuracy(0.93, *length(4)) == pytest.approx(0.93)
 
 
 def by_time(database: Database, **settings: object) -> StudyStore:
@@ -125,8 +131,7 @@ def test_what_is_best_in_final_training_is_handed_over(database: Database, tmp_p
         if point:
             trial.set_user_attr(KNOWN_GOOD, point)
         launch = store.launches.all()[0].id
-        store.configure(trial, launch, config(passes), {})
-        study.tell(trial, accuracy)
+        complete_trial(store, trial, launch, config(passes), [accuracy])
     summary = summarize(store)
     assert summary.best.number == 2
     assert summary.recommended.trial.number == 1
