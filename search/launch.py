@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import optuna
 from rich.console import Console
@@ -17,10 +18,12 @@ from search.planning.cost_estimate import epoch_timeout
 from search.planning.plan import of_study, set_up_trials
 from search.preparation import Launch, Preparation, prepare
 from search.results.conclusion import conclude
+from search.results.export import traces_of
 from search.schedulers.rules import make_scheduler
 from search.settings import SearchSettings
 from search.signals import StopRequest
 from search.time_budget import Budget
+from search.trials.database_outage import Outage
 from search.trials.driver_leases import reap
 from search.trials.live_trial import FaultLimits
 from search.trials.session import SearchSession
@@ -28,8 +31,8 @@ from search.trials.study import finished_trials, known_identity, open_study, stu
 from search.trials.supervisor import Supervisor
 from search.workers.checkpoints import CheckpointStore
 from search.workers.messages import StartedTrial, WorkerSettings
-from search.workspace import checkpoint_folder, places_written, space_check
-from storage import hide_password, open_database
+from search.workspace import checkpoint_folder, longest_outage, places_written, space_check
+from storage import Database, hide_password, mask_url, open_database
 
 
 def run_search(settings: SearchSettings, *, as_json: bool = False) -> int:
@@ -53,19 +56,30 @@ def run_search(settings: SearchSettings, *, as_json: bool = False) -> int:
 
 def _search(settings: SearchSettings, stop: StopRequest, as_json: bool) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    display = Display(Console(stderr=True), stop.budget)
+    outage = Outage(
+        settings.storage,
+        longest_outage(settings.storage, settings.database_outage_seconds),
+        should_end=stop.is_interrupted,
+        say=display.say,
+    )
     folder = checkpoint_folder(settings.storage, settings.study, settings.checkpoint_dir)
     source = find_data(settings.data_path)
     dataset = load_search_data(source, settings.train_samples)
     space, remarks = chosen_space(settings)
     with open_site(settings.address, on_cpu=settings.gpus_per_trial == 0) as site:
         setup = set_up_trials(settings, space, device=site.device, nodes=site.nodes)
-        with open_database(settings.storage, least_free_bytes=settings.min_free_bytes) as database:
-            setup = of_study(setup, known_identity(database, settings.study), settings, space)
+        with outage.repeat(lambda again: _open(settings)) as database:
+            known = outage.repeat(lambda again: known_identity(database, settings.study))
+            if known is None:
+                _say_what_is_missing(settings, folder, display)
+            setup = of_study(setup, known, settings, space)
             identity = study_identity(settings, space, setup, source.digest)
             launch = Launch(
                 settings=settings,
                 stop=stop,
-                display=Display(Console(stderr=True), stop.budget),
+                display=display,
+                outage=outage,
                 space=space,
                 remarks=remarks,
                 source=source,
@@ -73,7 +87,7 @@ def _search(settings: SearchSettings, stop: StopRequest, as_json: bool) -> None:
                 site=site,
                 setup=setup,
                 checkpoints=CheckpointStore(folder),
-                store=open_study(database, settings, identity),
+                store=outage.repeat(lambda again: open_study(database, settings, identity)),
             )
             session = _bring_to_total(launch)
             best = conclude(
@@ -92,11 +106,33 @@ def _search(settings: SearchSettings, stop: StopRequest, as_json: bool) -> None:
         raise NoResultError("no trial has run all its epochs; give it more time and start again")
 
 
+def _open(settings: SearchSettings) -> Database:
+    """The database, ready for a study."""
+    database = open_database(settings.storage, least_free_bytes=settings.min_free_bytes)
+    try:
+        known_identity(database, settings.study)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _say_what_is_missing(settings: SearchSettings, checkpoints: Path, display: Display) -> None:
+    """Say so where this folder knows of a study that its database does not hold (any more)."""
+    traces = traces_of(settings.study, checkpoints)
+    if traces:
+        display.say(
+            f"warning: study {settings.study!r} is not in {mask_url(settings.storage)}, though "
+            f"{' and '.join(map(str, traces))} tell of it: a new one begins, and its export "
+            "replaces that of before; if its database was moved or deleted, put it back first"
+        )
+
+
 def _bring_to_total(launch: Launch) -> SearchSession | None:
     """Bring the study to its total, as far as time and signals let; None if it was there before."""
-    for number in reap(launch.store):
+    for number in launch.outage.repeat(lambda again: reap(launch.store)):
         launch.display.say(f"trial {number} was left running by a driver that died: queued again")
-    before = finished_trials(launch.store.counts())
+    before = finished_trials(launch.outage.repeat(lambda again: launch.store.counts()))
     if before >= launch.settings.trials:
         name = launch.store.name
         launch.display.say(f"study {name} has {before} finished trials: nothing to do")

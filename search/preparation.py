@@ -24,6 +24,7 @@ from search.quantities import describe, duration
 from search.results.provenance import environment
 from search.settings import SearchSettings
 from search.signals import StopRequest
+from search.trials.database_outage import Outage
 from search.trials.study import enqueue_points, start_launch, study_allotment
 from search.workers.checkpoints import CheckpointStore
 from spaces import Space, SpaceContext
@@ -45,6 +46,7 @@ class Launch:
     setup: TrialSetup
     checkpoints: CheckpointStore
     store: StudyStore
+    outage: Outage
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def prepare(launch: Launch, finished_before: int) -> Preparation:
     if own is not None:
         about[ALLOTMENT] = own.model_dump(mode="json")
     _say_of_precision(launch, found.machine.precision)
-    launch_id = start_launch(launch.store, settings, about)
+    launch_id = launch.outage.repeat(lambda again: start_launch(launch.store, settings, about))
     try:
         allotment = study_allotment(launch.store) if own else None
         context = affordable_context(found.machine, plan, settings.seed, allotment)
@@ -125,7 +127,9 @@ def _forecast(
     """
     settings, data = launch.settings, launch.dataset
     trials = settings.trials - finished
-    points, left_out = enqueue_points(launch.store, launch.space, context)
+    points, left_out = launch.outage.repeat(
+        lambda again: enqueue_points(launch.store, launch.space, context)
+    )
     expected = estimate(
         launch.space,
         found.machine,

@@ -11,6 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from search.errors import SurroundingsError, UsageError
+from storage.database import BUSY_TIMEOUT_SECONDS
 from storage.url import display_url, parse_url, sqlite_path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,6 +52,12 @@ def places_written(storage: str, checkpoints: Path) -> list[Path]:
     """The folders whose disks a search fills: the database's, if it is a file, and checkpoints'."""
     file = sqlite_path(parse_url(storage))
     return [checkpoints, *([file.parent] if file else [])]
+
+
+def longest_outage(storage: str, seconds: float) -> float:
+    """For how long a database may be away; a file that is locked is waited for a minute at most."""
+    is_file = sqlite_path(parse_url(storage)) is not None
+    return min(seconds, BUSY_TIMEOUT_SECONDS) if is_file else seconds
 
 
 def space_check(folders: Iterable[Path], least_bytes: int) -> Callable[[], None]:

@@ -24,6 +24,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from storage import tables
 from storage.engine import exclusive, make_engine
 from storage.error_translation import storage_errors
+from storage.file_watch import FileWatch
 from storage.url import display_url, sqlite_path
 
 
@@ -37,6 +38,7 @@ class Connections:
 
     def __init__(self, url: URL, busy_timeout_seconds: float) -> None:
         self.engine = make_engine(url, busy_timeout_seconds)
+        self.watch: FileWatch | None = None
         self.url = display_url(url)
         self.busy_timeout_seconds = busy_timeout_seconds
         self._local = threading.local()
@@ -53,8 +55,15 @@ class Connections:
         if joined is not None:
             yield joined
             return
+        self.check_place()
         with storage_errors(self.url), self.engine.begin() as connection:
             yield connection
+        self.check_place()  # what was written is kept only where the file still is
+
+    def check_place(self) -> None:
+        """Raise StorageUnavailable when the database's file is not where it was opened."""
+        if self.watch is not None:
+            self.watch.check()
 
     @contextmanager
     def joined(self, connection: Connection) -> Iterator[None]:

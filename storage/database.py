@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
@@ -15,11 +15,12 @@ from storage import tables
 from storage.connections import Connections
 from storage.error_translation import storage_errors
 from storage.errors import StorageRefused
+from storage.file_watch import FileWatch
 from storage.optuna_tables import STUDY_ID
 from storage.rows import JsonObject
 from storage.schema import ensure_schema
 from storage.study_store import StudyStore
-from storage.url import check_file, check_space, parse_url, sqlite_path
+from storage.url import check_file, check_space, is_read_only, parse_url, sqlite_path
 
 if TYPE_CHECKING:
     from storage.optuna_storage import SearchRDBStorage
@@ -56,12 +57,19 @@ class Database:
         """The database's file, or None when it is PostgreSQL."""
         return sqlite_path(self.connections.engine.url)
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the database is a file that can only be read."""
+        return self.path is not None and is_read_only(self.path)
+
     def close(self) -> None:
         """Close all connections, those of optuna_storage too."""
         if "optuna_storage" in self.__dict__:
             self.optuna_storage.remove_session()
             self.optuna_storage.engine.dispose()
         self.connections.engine.dispose()
+        if self.connections.watch is not None:
+            self.connections.watch.close()
 
     @cached_property
     def optuna_storage(self) -> SearchRDBStorage:
@@ -126,13 +134,6 @@ class Database:
                 connection.execute(delete(table).where(table.c.study_name == name))
 
 
-def _make_private(path: Path) -> None:
-    """Leave a file that was just made to its owner: it holds host names, folders and commands."""
-    for file in (path, *(path.with_name(path.name + more) for more in ("-wal", "-shm"))):
-        with suppress(OSError):  # of another owner, who was a little quicker; or not there
-            file.chmod(0o600)
-
-
 def open_database(
     url: str,
     *,
@@ -147,13 +148,13 @@ def open_database(
     `least_free_bytes` what must be free on a file's disk where `create` is true.
 
     Raises StorageRefused, with nothing changed, when the URL or what is there cannot be used, and
-    StorageUnavailable when the surroundings fail.
+    StorageUnavailable when the surroundings fail, or a table was lost. From then on a file that is
+    opened with `create` is watched: see `FileWatch`.
     """
     parsed = parse_url(url)
     path = sqlite_path(parsed)
-    is_new = path is not None and not path.exists()
     if path is not None:
-        check_file(path)
+        check_file(path, writes=create)
         if create:
             check_space(path, least_free_bytes)
     database = Database(Connections(parsed, busy_timeout_seconds))
@@ -161,8 +162,8 @@ def open_database(
         with storage_errors(database.url, opening=True):
             engine = database.connections.engine
             ensure_schema(engine, create=create, wait_seconds=busy_timeout_seconds)
-        if path is not None and is_new:
-            _make_private(path)
+        if path is not None and create:
+            database.connections.watch = FileWatch(path)
     except BaseException:
         database.close()
         raise

@@ -11,11 +11,12 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from sqlalchemy import URL, Engine, create_engine, text
+from sqlalchemy import URL, Engine, NullPool, create_engine, text
 
 from storage.errors import StorageUnavailable
-from storage.url import sqlite_path
+from storage.url import is_read_only, sqlite_path
 
 _POLL_SECONDS = 0.02
 _ADVISORY_LOCK = 0x666D6E697374  # "fmnist": any constant that other programs are unlikely to use
@@ -32,12 +33,15 @@ _STOPPED_SECONDS = 30
 
 
 class _DurableConnection(sqlite3.Connection):
-    """Each commit is on the disk when it returns, and with it all commits of others before it."""
+    """Each commit is on the disk when it returns, and with it all commits of others before it.
+
+    A file that is gone is not made anew.
+    """
 
     synchronous = "FULL"
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, path: str, **options: Any) -> None:
+        super().__init__(f"file:{quote(path)}?mode=rw", **{**options, "uri": True})
         self.execute(f"PRAGMA synchronous={self.synchronous}")
 
 
@@ -50,17 +54,34 @@ class _QuickConnection(_DurableConnection):
     synchronous = "NORMAL"
 
 
+class _ReadingConnection(sqlite3.Connection):
+    """Reads where nothing can be written: not the file, and not those that SQLite puts beside it.
+
+    Short-lived: where nobody writes as it is opened, it takes the file for one that never changes.
+    """
+
+    def __init__(self, path: str, **options: Any) -> None:
+        wal = Path(f"{path}-wal")
+        fixed = "" if wal.exists() and wal.stat().st_size else "&immutable=1"
+        super().__init__(f"file:{quote(path)}?mode=ro{fixed}", **{**options, "uri": True})
+
+
 def engine_options(
     url: URL, busy_timeout_seconds: float, *, durable: bool = False
 ) -> dict[str, Any]:
     """The keyword arguments of create_engine, for our engine and Optuna's alike.
 
-    JSON columns refuse NaN, which PostgreSQL could not store.
+    A file that cannot be written is only read. JSON columns refuse NaN, which PostgreSQL could not
+    store.
     """
     options: dict[str, Any] = {"json_serializer": partial(json.dumps, allow_nan=False)}
-    if sqlite_path(url) is not None:
-        factory = _DurableConnection if durable else _QuickConnection
-        connect: dict[str, Any] = {"timeout": busy_timeout_seconds, "factory": factory}
+    path = sqlite_path(url)
+    if path is not None:
+        connect: dict[str, Any] = {"timeout": busy_timeout_seconds}
+        if is_read_only(path):
+            connect["factory"] = _ReadingConnection
+            return {**options, "connect_args": connect, "poolclass": NullPool}
+        connect["factory"] = _DurableConnection if durable else _QuickConnection
         return {**options, "connect_args": connect}
     limits = {
         "lock_timeout": int(busy_timeout_seconds * 1000),

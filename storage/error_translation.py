@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from sqlalchemy import exc
 
 from storage.errors import StorageError, StorageRefused, StorageUnavailable
+from storage.optuna_tables import NEEDED_TABLES
+from storage.tables import metadata
 from storage.url import mask_url
 
 _GO_ON = "then start again to go on"
@@ -35,7 +37,18 @@ _POSTGRESQL_MISTAKE = re.compile(
 _POSTGRESQL_LASTING = re.compile(
     r"authentication failed|no password supplied|does not exist|permission denied"
 )
+_LOST = re.compile(
+    r'no such (?:table|column): ([\w.]+)|(?:relation|column) "?([\w.]+)"? does not exist'
+)
+_KEPT_IN = {
+    *metadata.tables,
+    *(column.name for table in metadata.sorted_tables for column in table.columns),
+    *NEEDED_TABLES,
+}
+"""What somebody must have dropped where it is missing; what else is missing never was."""
 _SQLITE_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED")
+_UNDEFINED = ("42P01", "42703")
+"""PostgreSQL's codes for a table, or a column, that does not exist."""
 _UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.InternalError)
 
 
@@ -81,6 +94,21 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.orig if isinstance(error, exc.DBAPIError) else error.__cause__
 
 
+def lost_table(shown: str, name: str) -> str:
+    """What is said where a table, or a column, is missing."""
+    return (
+        f"{shown} has no {name} any more, in which a search keeps results: put back a backup, then "
+        "start again to go on, or name another database"
+    )
+
+
+def _lost(error: BaseException, shown: str) -> StorageError | None:
+    """What it means where a table or column is missing; else None."""
+    found = _LOST.search(str(error))
+    name = (found[1] or found[2]).rpartition(".")[2] if found else ""
+    return StorageUnavailable(lost_table(shown, name)) if name in _KEPT_IN else None
+
+
 def _from_sqlite(error: sqlite3.Error, shown: str, opening: bool) -> StorageError | None:
     # Errors made by Python's module itself (a closed connection) carry no name.
     name = getattr(error, "sqlite_errorname", "")
@@ -89,11 +117,13 @@ def _from_sqlite(error: sqlite3.Error, shown: str, opening: bool) -> StorageErro
             if opening and mistake:
                 return StorageRefused(f"{shown} {text}")
             return StorageUnavailable(f"{shown} {text}", passing=prefix in _SQLITE_PASSING)
-    return None
+    return _lost(error, shown)
 
 
 def _from_postgresql(error: exc.DBAPIError, shown: str, opening: bool) -> StorageError | None:
     reason = mask_url(str(error.orig).strip().partition("\n")[0])
+    if getattr(error.orig, "sqlstate", None) in _UNDEFINED:
+        return _lost(error, shown)
     if opening and _POSTGRESQL_MISTAKE.search(str(error.orig)):
         return StorageRefused(f"{shown}: {reason}: correct the URL or the rights of its user")
     if error.connection_invalidated or isinstance(error, _UNAVAILABLE):

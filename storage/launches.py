@@ -59,6 +59,6 @@ class Launches:
         with self._connections.transaction() as connection:
             if connection.execute(statement).rowcount == 0:
                 raise StorageUnavailable(
-                    f"{self._connections.url} has no launch {launch_id}: its study was deleted"
-                    " meanwhile; start the search again"
+                    f"{self._connections.url} has no launch {launch_id} any more: somebody deleted"
+                    f" it, or study {self._study_name!r} with it; start the search again"
                 )

@@ -141,8 +141,9 @@ class SearchRDBStorage(RDBStorage):
             else:
                 query += " FOR UPDATE"
             if connection.execute(text(query), {"id": key}).first() is None:
+                what = "the study" if trial_id is None else f"a running trial (trial_id {trial_id})"
                 raise StorageUnavailable(
-                    f"{self.shown_url}: the study was deleted meanwhile; start the search again"
+                    f"{self.shown_url}: {what} was deleted meanwhile; start the search again"
                 )
             yield connection
 

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 OPTUNA_TABLES = frozenset({"studies", "trials", "version_info"})
+NEEDED_TABLES = OPTUNA_TABLES | {
+    *("study_directions", "study_system_attributes", "study_user_attributes"),
+    *("trial_heartbeats", "trial_intermediate_values", "trial_params", "trial_system_attributes"),
+    *("trial_user_attributes", "trial_values"),
+}
+"""All but `alembic_version`, which Optuna makes anew without a loss."""
 QUEUED = "fixed_params"
 """System attribute of a trial that was queued: its parameters."""
 
@@ -36,6 +42,11 @@ IS_OURS = text(
     " FROM studies s WHERE s.study_id = :study"
 )
 TRIALS_IN_ALL = text("SELECT count(*) FROM trials WHERE study_id = :study")
+NUMBERS = text(
+    "SELECT (SELECT count(*) FROM trials WHERE study_id = :study),"
+    " (SELECT max(number) FROM trials WHERE study_id = :study),"
+    " (SELECT max(number) FROM search_trial WHERE study_name = :name)"
+)
 WITH_ATTRIBUTE = text(
     "SELECT t.number FROM trial_user_attributes a JOIN trials t ON t.trial_id = a.trial_id"
     " WHERE a.key = :key AND t.study_id = :study"

@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, exc, inspect, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, exc, inspect, select, text
 
 from storage.engine import exclusive
-from storage.errors import OptunaAlone, StorageRefused
-from storage.optuna_tables import OPTUNA_TABLES, STUDIES
-from storage.tables import SCHEMA_VERSION, VERSION_TABLE
-from storage.url import display_url, sqlite_path
+from storage.error_translation import lost_table
+from storage.errors import OptunaAlone, StorageRefused, StorageUnavailable
+from storage.optuna_tables import NEEDED_TABLES, OPTUNA_TABLES, STUDIES
+from storage.tables import SCHEMA_VERSION, VERSION_TABLE, launch, metadata
+from storage.url import display_url, is_read_only, sqlite_path
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -42,12 +43,14 @@ def ensure_schema(
     With `create` false nothing is changed, whatever is there. Raises StorageRefused, with nothing
     changed, when the database holds something else, a schema newer than this code, or (with
     `create` false) no search at all or an older schema; OptunaAlone where it holds studies that
-    Optuna itself has made.
+    Optuna itself has made; StorageUnavailable where somebody has dropped a table.
     """
+    contents = _look(engine)
+    _check_whole(engine, contents)
     if not create:
-        _check_readable(engine, _look(engine), migrations)
+        _check_readable(engine, contents, migrations)
         return
-    if not _look(engine).is_current:
+    if not contents.is_current:
         with exclusive(engine, wait_seconds):
             contents = _look(engine)
             if not contents.is_current:
@@ -83,7 +86,7 @@ def _look(engine: Engine) -> _Contents:
 def _looked_at(engine: Engine) -> Iterator[Connection]:
     """A connection that only reads, and leaves nothing beside a file."""
     path = sqlite_path(engine.url)
-    if path is None:
+    if path is None or is_read_only(path):
         with engine.connect() as connection:
             yield connection
         return
@@ -123,6 +126,24 @@ def _read_only(path: Path) -> Iterator[Engine]:
             # A read-only connection makes the two files of WAL mode but cannot remove them.
             with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as connection:
                 connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+
+
+def _check_whole(engine: Engine, contents: _Contents) -> None:
+    """Raise StorageUnavailable where tables are missing that were there once.
+
+    Optuna would make its own anew, empty, as if there had been no trials.
+    """
+    ours = frozenset(metadata.tables)
+    missing = set() if contents.version else {VERSION_TABLE} & contents.tables
+    if contents.is_current or (not contents.version and not contents.tables.isdisjoint(ours)):
+        missing |= {VERSION_TABLE, *ours} - contents.tables
+    if contents.is_current and not missing:
+        with _looked_at(engine) as connection:
+            # A driver that dies as it makes the first study leaves only some of Optuna's tables.
+            if connection.execute(select(launch.c.id).limit(1)).first():
+                missing = set(NEEDED_TABLES - contents.tables)
+    if missing:
+        raise StorageUnavailable(lost_table(display_url(engine.url), min(missing)))
 
 
 def _check_readable(engine: Engine, contents: _Contents, migrations: Path) -> None:
@@ -174,6 +195,8 @@ def _upgrade(engine: Engine, contents: _Contents, migrations: Path) -> None:
     if VERSION_TABLE in contents.tables:
         _back_up(path, contents.version)
     is_new = not path.exists()
+    if is_new:  # its owner's alone, and with it what SQLite puts beside it
+        path.touch(mode=0o600)
     try:
         migrate(engine, migrations)
     except BaseException:

@@ -71,6 +71,14 @@ class StudyReader:
         )
         return {row["number"]: row["retry_of"] for row in self.connections.rows(query)}
 
+    def deleted_trials(self) -> int:
+        """How many trials somebody has deleted, by the numbers that are missing.
+
+        Optuna counts trials to number the next one, which then takes the place of another.
+        """
+        ((in_all, *highest),) = self._ask(optuna_tables.NUMBERS)
+        return int(max(-1 if number is None else number for number in highest) + 1 - in_all)
+
     def with_attribute(self, name: str) -> set[int]:
         """The numbers of the trials that have a user attribute of this name."""
         return {row[0] for row in self._ask(optuna_tables.WITH_ATTRIBUTE, key=name)}

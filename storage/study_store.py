@@ -68,12 +68,14 @@ class StudyStore(StudyReader):
 
         Raises StorageUnavailable, with nothing kept, when the database fails or the study is gone.
         """
+        self.connections.check_place()
         with (
             storage_errors(self.url),
             self._rdb.joined(self.study_id, trial_id) as connection,
             self.connections.joined(connection),
         ):
             yield
+        self.connections.check_place()
 
     def forget_session(self) -> None:
         """Let go of a connection that may be broken, before the next attempt."""

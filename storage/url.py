@@ -74,10 +74,19 @@ def sqlite_path(url: URL) -> Path | None:
     return Path(url.database or "") if url.drivername == "sqlite" else None
 
 
-def check_file(path: Path, *, mounts: str | None = None) -> None:
+def is_read_only(path: Path) -> bool:
+    """Whether a SQLite file is there and can only be read.
+
+    SQLite in WAL mode writes two more files beside its own, so the folder counts as well.
+    """
+    return path.exists() and not all(os.access(p, os.W_OK) for p in (path, path.parent))
+
+
+def check_file(path: Path, *, writes: bool = True, mounts: str | None = None) -> None:
     """Make sure that a SQLite file can live at `path`; changes nothing.
 
-    `mounts` is the mount table in the format of /proc/mounts; None reads the machine's own.
+    With `writes` false it may be read-only. `mounts` is the mount table in the format of
+    /proc/mounts; None reads the machine's own.
 
     Raises StorageRefused when the folder is missing, the place is not writable, is a folder, or
     lies on a network file system.
@@ -86,9 +95,12 @@ def check_file(path: Path, *, mounts: str | None = None) -> None:
         raise StorageRefused(f"{path} is a folder: name a file in it, sqlite:///{path}/search.db")
     if not path.parent.is_dir():
         raise StorageRefused(f"{path}: its folder does not exist: create it (mkdir -p) first")
-    # SQLite in WAL mode writes two more files beside its own, so the folder counts as well.
+    if path.exists() and not os.access(path, os.R_OK):
+        raise StorageRefused(f"{path} is closed to you: ask its owner, or name another file")
+    if not writes and is_read_only(path):
+        return  # no network loses what is not written
     for place in (path, path.parent):
-        if place.exists() and not os.access(place, os.W_OK):
+        if writes and place.exists() and not os.access(place, os.W_OK):
             raise StorageRefused(f"{place} is read-only: make it writable or name another file")
     kind = _network_file_system(path.parent, _read_mounts() if mounts is None else mounts)
     if kind is not None:

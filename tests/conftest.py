@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ if str(ROOT) not in sys.path:
 os.environ.setdefault("RAY_worker_niceness", "0")
 """Else Ray's workers are nice by 15, and starve beside the tests of the other process."""
 MEASURED = "FMNIST_SEARCH_MEASURED"
+NOBODY = 65534
 
 
 def _share_what_is_measured() -> None:
@@ -31,6 +33,7 @@ def _share_what_is_measured() -> None:
 
 _share_what_is_measured()
 Refused = Callable[..., str]
+Unprivileged = Callable[[], AbstractContextManager[None]]
 LONGEST_FIRST = (
     "search/backend/test_worker_ray.py",
     "search/backend/test_real_ray.py",
@@ -157,3 +160,30 @@ def new_postgresql_url(postgresql_server: str) -> Callable[[], str]:
 def postgresql_url(new_postgresql_url: Callable[[], str]) -> str:
     """Give the URL of a new, empty PostgreSQL database."""
     return new_postgresql_url()
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """Give a folder that every user can reach (pytest's own are closed to others)."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture
+def unprivileged() -> Unprivileged:
+    """Give a context manager in which file permissions count, even when root runs the tests."""
+    return _unprivileged
+
+
+@contextmanager
+def _unprivileged() -> Iterator[None]:
+    if os.getuid() != 0:
+        yield
+        return
+    os.setresuid(NOBODY, NOBODY, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)

@@ -102,5 +102,7 @@ def dashboard(storage: str, study: str | None, port: int, *, writable: bool) -> 
 
     with open_database(storage, create=False) as database:
         page = f"dashboard/studies/{database.open_study(study).study_id}" if study else ""
+        if writable and database.is_read_only:
+            raise UsageError(f"--writable: {database.path} can only be read; leave --writable out")
         serve(database, port, page=page, writable=writable)
     return 0

@@ -36,9 +36,24 @@ CORRECTION = (
 )
 
 
+def best_path(study: str) -> Path:
+    """Where a search leaves the best configuration of a study: in the working folder."""
+    return Path(f"{study}.best.json")
+
+
+def traces_of(study: str, checkpoints: Path) -> list[Path]:
+    """What is left in the working folder, and beside the database, by an earlier search of `study`.
+
+    `checkpoints` is the folder of its checkpoints.
+    """
+    best = best_path(study)
+    kept = checkpoints.is_dir() and any(checkpoints.iterdir())
+    return [*([best] if is_export(best) else []), *([checkpoints] if kept else [])]
+
+
 def export_beside(store: StudyStore, summary: Summary) -> tuple[Path | None, str | None]:
     """Write `STUDY.best.json` to the working folder: its path, or None and why it was refused."""
-    path = Path(f"{store.name}.best.json")
+    path = best_path(store.name)
     try:
         export(store, path, summary=summary)
     except (UsageError, OutputError) as error:

@@ -8,28 +8,30 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from search.quantities import duration
-from storage import StorageUnavailable, StudyStore, as_storage_error
+from storage import StorageUnavailable, as_storage_error
 
 Result = TypeVar("Result")
 LONGEST_PAUSE_SECONDS = 2.0
 
 
 class Outage:
-    """Repeats what the database refuses, until it has been away for `limit_seconds` in a row.
+    """Repeats what the database at `url` refuses, until it was away for `limit_seconds` in a row.
 
-    A file that another program keeps locked is waited for no longer than its busy time-out.
-    `should_end` ends the wait early (a signal came); `say` is told in a line when a wait begins.
+    `should_end` ends the wait early (a signal came); `say` is told in a line when a wait begins;
+    `forget` lets go of a connection that may be broken.
     """
 
     def __init__(
         self,
-        store: StudyStore,
+        url: str,
         limit_seconds: float,
+        *,
         should_end: Callable[[], bool] = lambda: False,
         say: Callable[[str], None] = lambda text: None,
+        forget: Callable[[], None] = lambda: None,
     ) -> None:
-        self.store, self.should_end, self.say = store, should_end, say
-        self.limit_seconds = min(limit_seconds, store.connections.longest_lock_seconds)
+        self.url, self.limit_seconds = url, limit_seconds
+        self.should_end, self.say, self.forget = should_end, say, forget
         self._since: float | None = None  # over all operations, so that closing does not wait anew
 
     def repeat(self, operation: Callable[[bool], Result]) -> Result:
@@ -44,7 +46,7 @@ class Outage:
             try:
                 result = operation(again)
             except Exception as error:
-                known = as_storage_error(error, self.store.url)
+                known = as_storage_error(error, self.url)
                 if not isinstance(known, StorageUnavailable):
                     raise
                 self._wait(known, started, error)
@@ -61,6 +63,6 @@ class Outage:
         away = time.monotonic() - self._since
         if not known.passing or away >= self.limit_seconds or self.should_end():
             raise known from error
-        self.store.forget_session()
+        self.forget()
         # Longer and longer, but several drivers not in step.
         time.sleep(min(LONGEST_PAUSE_SECONDS, 0.1 + away / 4) * random.uniform(0.5, 1.0))

@@ -77,7 +77,11 @@ class SearchSession:
         self.space, self.context, self.scheduler, self.trials = space, context, scheduler, trials
         self._limits, self._observer, self._check_space = limits, observer, check_space
         self._outage = Outage(
-            store, limits.outage_seconds, should_end=stop.is_interrupted, say=observer.say
+            store.url,
+            min(limits.outage_seconds, store.connections.longest_lock_seconds),
+            should_end=stop.is_interrupted,
+            say=observer.say,
+            forget=store.forget_session,
         )
         self._watch = Watch(store.launches, limits.lease_seconds)
         self._slots = Slots(self.study, store, launch_id, space, trials)

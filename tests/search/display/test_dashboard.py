@@ -1,18 +1,23 @@
 """The dashboard answers this machine's own pages, and only for reading."""
 
+import shutil
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from email.message import Message
+from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import make_server
+from wsgiref.util import setup_testing_defaults
 
 import optuna_dashboard
 import pytest
 
 from search.display.dashboard import HOST, _Handler, _Server, guarded
-from storage import Database
+from storage import Database, open_database
+from tests.conftest import Unprivileged
 from tests.search.loop import STUDY, search
 
 SECRET = "s3cret-of-this-start"
@@ -116,3 +121,23 @@ def test_artifacts_are_saved_and_not_shown(path: str) -> None:
     is_artifact = path.startswith("/artifacts")
     assert answered["Content-Disposition"] == ("attachment" if is_artifact else "inline")
     assert ("sandbox" in answered["Content-Security-Policy"]) == is_artifact
+
+
+def test_a_database_that_can_only_be_read_is_served(
+    public_folder: Path, empty_sqlite: Path, unprivileged: Unprivileged
+) -> None:
+    path = Path(shutil.copy(empty_sqlite, public_folder / "search.db"))
+    with open_database(f"sqlite:///{path}") as database:
+        search(database, 3)
+    path.chmod(0o444)
+    public_folder.chmod(0o555)
+    answers = []
+    for rights in (nullcontext, unprivileged):  # at first by one who may import what it needs
+        with rights(), open_database(f"sqlite:///{path}", create=False) as database:
+            application = optuna_dashboard.wsgi(database.optuna_storage)
+            for page in ("/api/studies", "/api/studies/1"):
+                environ: dict[str, Any] = {"PATH_INFO": page}
+                setup_testing_defaults(environ)
+                answers.append(b"".join(application(environ, lambda *_: None)))
+    assert answers[2:] == answers[:2]
+    assert b"made-up" in answers[2]
