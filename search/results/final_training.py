@@ -6,8 +6,10 @@ handed over is to be best after final training, so values are compared as they a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from pydantic import JsonValue
 
 from search.planning.plan import ALLOTMENT, TRIAL_SECONDS
 from search.settings import SEARCH_SHARE
