@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from fmnist_models.output import run_command
-from search.cli.search_options import settings_of
+from search.cli.search_options import search_program, settings_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,14 +21,14 @@ def _main(arguments: Sequence[str]) -> int:
     try:
         settings, as_json = settings_of(arguments)
     except SearchError as error:
-        print(f"run_search.py: {error}", file=sys.stderr)
+        print(f"{search_program()}: {error}", file=sys.stderr)
         return error.status
     if sys.stderr.isatty():  # what comes next takes some seconds before it can say anything
         print("Starting: torch, the data, and what an epoch costs here ...", file=sys.stderr)
     try:
         from search.launch import run_search
     except KeyboardInterrupt:
-        print("run_search.py: interrupted before anything was begun", file=sys.stderr)
+        print(f"{search_program()}: interrupted before anything was begun", file=sys.stderr)
         return 130
     return run_search(settings, as_json=as_json)
 

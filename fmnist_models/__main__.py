@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fmnist_models.cli.parsing import build_parser
-from fmnist_models.errors import FmnistError, NoSpaceError, OutOfMemoryError
-from fmnist_models.output import run_command
+from fmnist_models.cli.parsing import PROGRAM, build_parser
+from fmnist_models.errors import NoSpaceError, OutOfMemoryError, as_fmnist_error
+from fmnist_models.output import program_name, run_command
 
 __all__ = ["build_parser", "main"]
 
@@ -24,12 +24,15 @@ def _main(options: argparse.Namespace) -> int:
 
     try:
         return COMMANDS[options.command](options)
-    except FmnistError as error:
-        print(f"python -m fmnist_models {options.command}: {error}", file=sys.stderr)
-        return 3 if isinstance(error, NoSpaceError | OutOfMemoryError) else 2
     except KeyboardInterrupt:
         print("interrupted: start it again to go on after the last epoch", file=sys.stderr)
         return 130
+    except Exception as error:
+        known = as_fmnist_error(error)
+        if known is None:
+            raise
+        print(f"{program_name(PROGRAM)} {options.command}: {known}", file=sys.stderr)
+        return 3 if isinstance(known, NoSpaceError | OutOfMemoryError) else 2
 
 
 if __name__ == "__main__":

@@ -13,6 +13,14 @@ Every message is one line that quotes the value and names the remedy.
 
 from __future__ import annotations
 
+import errno
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CLOSED_TO_US = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR),
+}
+
 
 class FmnistError(Exception):
     """Base of every error that this room raises on purpose."""
@@ -44,6 +52,28 @@ class OutOfMemoryError(FmnistError):
     torch and Python raise errors of their own when an allocation fails; `memory.is_out_of_memory`
     knows them all.
     """
+
+
+def as_fmnist_error(error: BaseException) -> FmnistError | None:
+    """`error` as one of the classes above; None when it is a defect of ours.
+
+    A file system's refusal is the user's mistake, or a full disk: another user's closed folder, a
+    name that is too long, links in a circle.
+    """
+    if isinstance(error, FmnistError):
+        return error
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
+        return OutputError(f"{error}; choose another place")
+    if not isinstance(error, OSError):
+        return None
+    place = error.filename or "a file"
+    if error.errno in _NO_ROOM:
+        return NoSpaceError(f"{place}: {error.strerror}; make room and start again to go on")
+    if error.errno in _CLOSED_TO_US:
+        return OutputError(f"{place}: {error.strerror}; choose another place")
+    if error.errno == errno.ENOENT and not error.filename:
+        return OutputError("the working folder was deleted; change to another")
+    return None
 
 
 def message_of(error: BaseException) -> str:

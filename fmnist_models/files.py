@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
@@ -12,11 +11,38 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fmnist_models.errors import NoSpaceError, OutputError
+from fmnist_models.errors import ConfigError, FmnistError, OutputError, as_fmnist_error
 
+MAKER = "fmnist-search"
+"""How files name the program that wrote them."""
 PUBLIC, PRIVATE = 0o644, 0o600
 """Modes of files: to be read by all, or by their owner alone."""
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
+_UNFINISHED = ".half"
+"""How the name of a file ends that is being written."""
+
+
+def expand_home(text: str) -> Path:
+    """A path as people write it, in which ~ and ~user are homes; raises ConfigError."""
+    if not text:
+        raise ConfigError("'' names no file and no folder; write its path")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(
+            f"{text!r}: that home is not known here; write the path in full"
+        ) from None
+
+
+def user_cache() -> Path | None:
+    """The folder of what we keep for a user; None where no home is known, as in some containers."""
+    import platformdirs
+
+    try:
+        place = platformdirs.user_cache_path(MAKER).expanduser()
+    except RuntimeError:
+        return None
+    return place if place.is_absolute() else None
 
 
 def write_atomically(
@@ -25,9 +51,14 @@ def write_atomically(
     """Replace the file at `path` by the parts of `content`; raises OutputError, the old one intact.
 
     The file that was at `path` before lives on as `kept_as`, in the same folder, if that is given.
+    A link is replaced, not followed; a device or a pipe is left alone.
     """
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if path.exists() and not path.is_file():
+            raise OutputError(f"cannot write {path}: it is no ordinary file; choose another place")
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED
+        )
     except OSError as error:
         raise _cannot_write(path, error) from None
     try:
@@ -123,12 +154,9 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 
 def leftovers(folder: Path, names: Iterable[str]) -> list[Path]:
     """What `write_atomically` left of files called `names` in `folder` when it was killed."""
-    return [path for name in names for path in folder.glob(f".{name}.*")]
+    return [path for name in names for path in folder.glob(f".{name}*{_UNFINISHED}")]
 
 
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return NoSpaceError(
-            f"cannot write {path}: {error.strerror}; make room and start again to go on"
-        )
-    return OutputError(f"cannot write {path}: {error.strerror}; choose another place")
+def _cannot_write(path: Path, error: OSError) -> FmnistError:
+    known = as_fmnist_error(OSError(error.errno, error.strerror, f"cannot write {path}"))
+    return known or OutputError(f"cannot write {path}: {error.strerror}; choose another place")

@@ -2,19 +2,82 @@
 
 A command whose output is its point then ends without a word, with the status that a shell expects.
 A search or a training goes on: its work is not its output.
+
+What is printed may also come from others, who wrote a database, a folder's name or a picture's: it
+moves no cursor, and what is to be typed next is quoted.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 READER_GONE, NOT_WRITTEN = 141, 3
 """Exit statuses: 128 + SIGPIPE, and that of surroundings that fail."""
+CONSOLE_COMMAND = "fmnist-search"
+"""The name of the command that does not depend on the working folder (see `fmnist_search.py`)."""
+_UNSHOWN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters but tab and line feed, what turns the direction of writing, and what stands
+for the bytes of a name that is not UTF-8."""
+
+
+def printable(text: str) -> str:
+    """`text` with what would steer a terminal written out: an escape character as \\x1b."""
+    return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def quoted(word: object) -> str:
+    """A word as a shell takes it, a path that begins with a dash as no option."""
+    text = f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(rf"\x{byte:02x}" for byte in os.fsencode(text)) + "'"
+
+
+def command_line(module: str, *words: object) -> str:
+    """A command of ours as it can be typed here: `python -m module`, or as this one was started."""
+    started = Path(sys.argv[0])
+    if started.name == CONSOLE_COMMAND:
+        return " ".join(map(quoted, [_shortest(started, started.name), *words]))
+    python = _shortest(Path(sys.executable or "python"), "python")
+    return " ".join(map(quoted, [python, "-m", module, *words]))
+
+
+def program_name(usual: str, command: str = "") -> str:
+    """What a program calls itself: as usual, or as this `command` of the console command."""
+    is_console = Path(sys.argv[0]).name == CONSOLE_COMMAND
+    return f"{CONSOLE_COMMAND} {command}".strip() if is_console else usual
+
+
+def _shortest(program: Path, name: str) -> str:
+    """`name` where a shell finds `program` under it, else the path, from here if it is below."""
+    found = Path(shutil.which(name) or os.devnull)
+    # The folder too: all virtual environments link to one interpreter.
+    if program.exists() and found.parent.samefile(program.parent) and found.samefile(program):
+        return name
+    return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
+
+
+def error_console() -> Console:
+    """Rich's console on standard error, which takes what is shown as it is."""
+    from rich.console import Console
+
+    stream = sys.stderr
+    styled = Styled(stream) if isinstance(stream, Patient) else stream
+    return Console(file=cast("TextIO", styled), emoji=False)
 
 
 class Patient:
@@ -25,7 +88,12 @@ class Patient:
         self.lost: OSError | ValueError | None = None
 
     def write(self, text: str) -> int:
-        """Write or lose `text`; as of a stream."""
+        """Write or lose `text`, made printable; as of a stream."""
+        self.write_styled(printable(text))
+        return len(text)
+
+    def write_styled(self, text: str) -> int:
+        """Likewise, with sequences for the terminal that are meant."""
         try:
             self._stream.write(text)
         except (OSError, ValueError) as error:  # ValueError: it has been closed
@@ -55,6 +123,17 @@ class Patient:
             os.close(nowhere)
 
 
+class Styled:
+    """A patient stream for rich, which makes sequences for the terminal itself."""
+
+    def __init__(self, stream: Patient) -> None:
+        self._stream = stream
+        self.write = stream.write_styled
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def run_command(run: Callable[[], int], *, is_work: bool = False) -> int:
     """What `run` gives, an exit status; another one where its output was lost, unless it `is_work`.
 
@@ -76,6 +155,9 @@ def patient_streams() -> Iterator[tuple[Patient, Patient]]:
     """Standard output and error as patient ones for the block."""
     _fill_closed()
     usual = sys.stdout, sys.stderr
+    for stream in usual:
+        with suppress(AttributeError, ValueError):  # made by others, or closed
+            cast("Any", stream).reconfigure(errors="backslashreplace")
     out, err = (Patient(stream or open(os.devnull, "w")) for stream in usual)  # noqa: SIM115, PTH123
     sys.stdout, sys.stderr = cast("TextIO", out), cast("TextIO", err)
     try:

@@ -7,14 +7,16 @@ import sys
 from collections.abc import Sequence
 
 from fmnist_models.cli.arguments import Parser, path, whole_number
-from fmnist_models.output import run_command
+from fmnist_models.output import program_name, run_command
 from search.cli.search_options import add_option, storage_of
 from search.errors import UsageError, as_search_error
+
+PROGRAM = "python -m search"
 
 
 def build_parser() -> Parser:
     """The parser of all three commands."""
-    parser = Parser(prog="python -m search", description=__doc__)
+    parser = Parser(prog=program_name(PROGRAM), description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     status = commands.add_parser("status", help="counts, best configuration and its accuracy")
     status.add_argument("--json", action="store_true", help="one JSON object a study and line")
@@ -81,7 +83,7 @@ def _main(options: argparse.Namespace) -> int:
         known = as_search_error(error, options.storage)
         if known is None:
             raise
-        print(f"python -m search {options.command}: {known}", file=sys.stderr)
+        print(f"{program_name(PROGRAM)} {options.command}: {known}", file=sys.stderr)
         return known.status
 
 

@@ -9,10 +9,9 @@ SearchError
 
 from __future__ import annotations
 
-import errno
 import signal
 
-from fmnist_models.errors import FmnistError, NoSpaceError, OutOfMemoryError
+from fmnist_models.errors import NoSpaceError, OutOfMemoryError, as_fmnist_error
 
 
 class SearchError(Exception):
@@ -54,16 +53,10 @@ def as_search_error(error: BaseException, storage: str = "") -> SearchError | No
 
     if isinstance(error, SearchError):
         return error
-    if isinstance(error, NoSpaceError | OutOfMemoryError):
-        return SurroundingsError(str(error))
-    if isinstance(error, FmnistError | StorageRefused):
-        return UsageError(str(error))
-    if isinstance(error, StorageUnavailable):
-        return SurroundingsError(str(error))
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return SurroundingsError(f"disk full ({error}); free some space and start again to go on")
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        place = error.filename or "a file"
-        return UsageError(f"{place}: {error.strerror}; choose a writable place")
+    ours = as_fmnist_error(error)
+    if isinstance(ours, NoSpaceError | OutOfMemoryError) or isinstance(error, StorageUnavailable):
+        return SurroundingsError(str(ours or error))
+    if ours or isinstance(error, StorageRefused):
+        return UsageError(str(ours or error))
     known = as_storage_error(error, storage) if isinstance(error, Exception) else None
     return as_search_error(known) if known else None

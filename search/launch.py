@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import optuna
-from rich.console import Console
 
 from fmnist_models.data.dataset import load_search_data
 from fmnist_models.data.download import find_data
+from fmnist_models.output import error_console
 from search.backend.sites import open_site
+from search.cli.search_options import search_program
 from search.display.live_table import Display
 from search.errors import Interrupted, NoResultError, SurroundingsError, as_search_error
 from search.planning.chosen_space import chosen_space
@@ -49,14 +50,14 @@ def run_search(settings: SearchSettings, *, as_json: bool = False) -> int:
             known = as_search_error(error, settings.storage)
             if known is None:
                 raise
-            print(f"run_search.py: {known}", file=sys.stderr)
+            print(f"{search_program()}: {known}", file=sys.stderr)
             return known.status
     return 0
 
 
 def _search(settings: SearchSettings, stop: StopRequest, as_json: bool) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    display = Display(Console(stderr=True), stop.budget)
+    display = Display(error_console(), stop.budget)
     outage = Outage(
         settings.storage,
         longest_outage(settings.storage, settings.database_outage_seconds),

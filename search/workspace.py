@@ -8,8 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import platformdirs
-
+from fmnist_models.files import user_cache
 from search.errors import SurroundingsError, UsageError
 from storage.database import BUSY_TIMEOUT_SECONDS
 from storage.url import display_url, parse_url, sqlite_path
@@ -33,7 +32,10 @@ def checkpoint_folder(storage: str, study: str, checkpoint_dir: str | None) -> P
         place = file.with_name(f"{file.name}.checkpoints")
     else:  # two servers may hold studies of one name
         server = hashlib.sha256(display_url(url).encode()).hexdigest()[:12]
-        place = platformdirs.user_cache_path("fmnist-search") / "checkpoints" / server
+        cache = user_cache()
+        if cache is None:
+            raise UsageError("no home is known to keep checkpoints in; give --checkpoint-dir")
+        place = cache / "checkpoints" / server
     folder = place / study
     if folder.resolve().parent != place.resolve():  # by a link that somebody put there
         raise UsageError(f"{folder} leads elsewhere; give another --checkpoint-dir")

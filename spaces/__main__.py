@@ -16,16 +16,18 @@ from pydantic import ValidationError
 from fmnist_models.cli.arguments import Parser, path
 from fmnist_models.config.base import explain
 from fmnist_models.config.trial import TrialConfig
-from fmnist_models.errors import ConfigError, FmnistError
+from fmnist_models.errors import ConfigError, as_fmnist_error
 from fmnist_models.files import write_atomically
-from fmnist_models.output import run_command
+from fmnist_models.output import program_name, run_command
 from spaces import SpaceContext, get_space
 from spaces.catalog import PATH, write_catalog
+
+PROGRAM = "python -m spaces"
 
 
 def build_parser() -> Parser:
     """Both commands and their options."""
-    parser = Parser(prog="python -m spaces", description=__doc__)
+    parser = Parser(prog=program_name(PROGRAM), description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     point = commands.add_parser(
         "point",
@@ -55,8 +57,11 @@ def _main(options: argparse.Namespace) -> int:
             print(f"wrote {PATH.name}")
         else:
             _point(options)
-    except FmnistError as error:
-        print(f"python -m spaces {options.command}: {error}", file=sys.stderr)
+    except Exception as error:
+        known = as_fmnist_error(error)
+        if known is None:
+            raise
+        print(f"{program_name(PROGRAM)} {options.command}: {known}", file=sys.stderr)
         return 2
     return 0
 

@@ -8,6 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from fmnist_models.errors import ConfigError
+from fmnist_models.files import expand_home
+from fmnist_models.output import printable
+
 SECONDS = {"h": 3600, "m": 60, "s": 1}
 BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -23,17 +27,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the program with `message`."""
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
+        self.exit(2, printable(f"{self.prog}: {message}; see --help\n"))
 
 
 def path(text: str) -> Path:
     """An argument type: a path, in which ~ and ~user are homes, as `--out=~/x` leaves them."""
     try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: that home is not known here; write the path in full"
-        ) from None
+        return expand_home(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def duration(text: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -18,6 +19,14 @@ def checked(kind: type[Kind], **values: object) -> Kind:
         return kind.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"--{explain(error)}") from None
+
+
+def check_apart(config: Path, folder: Path, force: bool) -> None:
+    """Raises ConfigError when a training would first remove the configuration that it is of."""
+    if force and config.resolve().is_relative_to(folder.resolve()):
+        raise ConfigError(
+            f"{config} is in --out {folder}, which --force empties; copy it elsewhere"
+        )
 
 
 def device_named(wanted: str | None) -> str:

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable
 
 from fmnist_models.cli.checks import checked, device_named
+from fmnist_models.cli.parsing import PROGRAM
 from fmnist_models.cli.training import distill, train
 from fmnist_models.data.download import find_data
 from fmnist_models.errors import ConfigError
+from fmnist_models.output import command_line, program_name
 
 Options = argparse.Namespace
 
@@ -49,7 +51,7 @@ def predict(options: Options) -> int:
             names.append(str(path))
         except ConfigError as error:
             refused += 1
-            print(f"python -m fmnist_models predict: {error}", file=sys.stderr)
+            print(f"{program_name(PROGRAM)} predict: {error}", file=sys.stderr)
     predictions = model.predict(pictures, options.invert)
     if options.json:
         pairs = zip(names, predictions, strict=True)
@@ -88,7 +90,7 @@ def ensemble(options: Options) -> int:
     )
     print(f"{options.out}: {len(config.members)} members, {views.count} views of each image")
     print(f"On record: {CHOSEN[config.chosen]}.")
-    print(f"Next: python -m fmnist_models evaluate {options.out}")
+    print(f"Next: {command_line('fmnist_models', 'evaluate', options.out)}")
     return 0
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from fmnist_models.cli.arguments import Parser, minutes, path, whole_number
+from fmnist_models.output import program_name
 
+PROGRAM = "python -m fmnist_models"
 DESCRIPTION = """Final training of a configuration, its score, and what comes of it: model folders
 that can be read about, used from the shell and from Python, combined and exported."""
 
 
 def build_parser() -> Parser:
     """The parser of all commands."""
-    parser = Parser(prog="python -m fmnist_models", description=DESCRIPTION)
+    parser = Parser(prog=program_name(PROGRAM), description=DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_evaluate(commands)

@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fmnist_models.cli.checks import checked, device_named
+from fmnist_models.cli.checks import check_apart, checked, device_named
 from fmnist_models.config.files import read_export
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.download import find_data
 from fmnist_models.errors import ConfigError
+from fmnist_models.output import command_line, error_console, printable, quoted
 
 if TYPE_CHECKING:
     from fmnist_models.data.idx import DataFiles
@@ -28,6 +29,7 @@ Options = argparse.Namespace
 
 def train(options: Options) -> int:
     """Train one model, an ensemble, or several seeds of a model."""
+    check_apart(options.config, options.out, options.force)
     config, foreseen = read_export(options.config)
     config = _changed(config, options.epochs, options.seed)
     device = _training_device(options.device)
@@ -68,6 +70,8 @@ def train(options: Options) -> int:
             config, options.out, options.seeds, force=options.force, train_one=one
         )
     print("\n".join(seeds_lines(report, options.out)))
+    models, out = f"{quoted(options.out)}/seed-*", Path(f"{options.out}-ensemble")
+    print(f"Next: {command_line('fmnist_models', 'ensemble')} {models} --out {quoted(out)}")
     return 0
 
 
@@ -176,6 +180,7 @@ def _train_members(
 
 def distill(options: Options) -> int:
     """Train one model that a teacher helps."""
+    check_apart(options.config, options.out, options.force)
     config, foreseen = read_export(options.config)
     config = _changed(config, options.epochs, options.seed)
     device = _training_device(options.device)
@@ -252,18 +257,16 @@ def _unlimited(options: Options, config: TrialConfig, minutes: float | None) -> 
 
 def _watched(options: Options) -> tuple[Say, Extras]:
     """Where lines go, and what watches: on a terminal a bar with the lines above it."""
-    from rich.console import Console
-
     from fmnist_models.final.progress import Bar
     from fmnist_models.final.train import Extras
 
     extras = Extras(test=not options.no_test, report=not options.no_report)
     if not sys.stderr.isatty():
         return _to_stderr, extras
-    console = Console(stderr=True)
+    console = error_console()
 
     def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     return say, replace(extras, watchers=(Bar(console),))
 
@@ -287,12 +290,12 @@ def _print_outcome(folder: Path, metrics: ModelMetrics) -> None:
 
     if metrics.test_accuracy is None or metrics.test_interval is None:
         print(f"{folder}: trained, the test set is unread")
-        print(f"Next: python -m fmnist_models evaluate {folder}")
+        print(f"Next: {command_line('fmnist_models', 'evaluate', folder)}")
         return
     print(score_line(folder, metrics.test_accuracy, metrics.test_interval))
     if (folder / REPORT).exists():
         print(f"Report: {folder / REPORT}")
-    print(f"Next: python -m fmnist_models predict {folder} IMAGE...")
+    print(f"Next: {command_line('fmnist_models', 'predict', folder)} IMAGE...")
 
 
 def _training_device(wanted: str | None) -> str:

@@ -18,10 +18,9 @@ from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
-import platformdirs
-
 from fmnist_models.data.idx import FASHION_MNIST, FILE_NAMES, DataFiles, read_data_files
 from fmnist_models.errors import DataError
+from fmnist_models.files import expand_home, user_cache
 
 ENVIRONMENT_VARIABLE = "FASHION_MNIST_DIR"
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
@@ -49,22 +48,29 @@ def find_data(
     Raises:
         DataError: the place that was named is incomplete, files are damaged or altered, or nothing
             was found and nothing could be fetched.
+        ConfigError: the variable names a home that is not known.
     """
     if data_dir is not None:
         return read_data_files(data_dir, "--data-dir")
     if named := os.environ.get(ENVIRONMENT_VARIABLE):
-        return _read_fashion_mnist(Path(named).expanduser(), f"${ENVIRONMENT_VARIABLE}")
+        return _read_fashion_mnist(expand_home(named), f"${ENVIRONMENT_VARIABLE}")
     cache = cache_directory()
     for directory, origin in ((cache, "cache"), (debian_directory, "Debian package")):
-        if _has_all_files(directory):
+        if directory and _has_all_files(directory):
             return _read_fashion_mnist(directory, origin)
+    if cache is None:
+        raise DataError(
+            "Fashion-MNIST is not on this machine, and no home is known to fetch it into: set HOME "
+            f"or XDG_CACHE_HOME, or name a folder by --data-dir or ${ENVIRONMENT_VARIABLE}"
+        )
     fetch_fashion_mnist(cache, mirrors)
     return _read_fashion_mnist(cache, "fetched")
 
 
-def cache_directory() -> Path:
-    """The user's cache of the data set; below $XDG_CACHE_HOME where that is set."""
-    return platformdirs.user_cache_path("fmnist-search") / FASHION_MNIST
+def cache_directory() -> Path | None:
+    """The user's cache of the data set, below $XDG_CACHE_HOME where that is set; None: no home."""
+    cache = user_cache()
+    return cache and cache / FASHION_MNIST
 
 
 def fetch_fashion_mnist(directory: Path, mirrors: Sequence[str] | None = None) -> None:

@@ -20,6 +20,7 @@ from typing import Any, TextIO, cast
 
 import psutil
 
+from fmnist_models.files import expand_home
 from fmnist_models.output import Patient
 from search.backend.session_folder import RAY_FOLDER, session_folder, write_private
 from search.errors import SurroundingsError, UsageError
@@ -266,7 +267,7 @@ def _token_environment(environment: Mapping[str, str]) -> dict[str, str | None]:
     if environment.get("RAY_AUTH_TOKEN"):
         return {"RAY_AUTH_MODE": "token"}
     named = environment.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    path = expand_home(named or "~/.ray/auth_token")
     try:
         filled, found = bool(path.read_text().strip()), path.stat()
     except (OSError, UnicodeDecodeError):
@@ -278,7 +279,9 @@ def _token_environment(environment: Mapping[str, str]) -> dict[str, str | None]:
         )
     if found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) & 0o077:
         raise UsageError(f"the token in {path} can be read by others; chmod 600 {path}")
-    return {"RAY_AUTH_MODE": "token"}
+    # Ray would look for a folder called ~.
+    in_full = {"RAY_AUTH_TOKEN_PATH": str(path)} if named not in (None, "", str(path)) else {}
+    return {"RAY_AUTH_MODE": "token", **in_full}
 
 
 def _check_port(address: str) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from fmnist_models.files import make_folder
+from fmnist_models.output import command_line
 from search.errors import UsageError
 from search.results import export as exporting
 from search.results.drivers import drivers_of
@@ -88,7 +89,8 @@ def export(
         assert taken is not None
         print(f"{path}: trial {taken.trial.number}; {taken.reason}")
     if chosen != "python":
-        print(f"Next: python -m fmnist_models train {path} --out models/{study}")
+        out = Path("models", study)
+        print(f"Next: {command_line('fmnist_models', 'train', path, '--out', out)}")
     return 0
 
 

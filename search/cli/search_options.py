@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from fmnist_models.cli.arguments import Parser
+from fmnist_models.output import program_name
 from search.cli.space_list import list_spaces
 from search.errors import UsageError
 from search.settings import (
@@ -30,9 +31,14 @@ FLAGS = {
 """The options that are no settings, by the setting that they follow in the help."""
 
 
+def search_program() -> str:
+    """What a search calls itself in help and errors."""
+    return program_name("run_search.py", "search")
+
+
 def build_parser() -> Parser:
     """All options, with their defaults and units."""
-    parser = Parser(prog="run_search.py", description=DESCRIPTION, epilog=EXIT_STATUS)
+    parser = Parser(prog=search_program(), description=DESCRIPTION, epilog=EXIT_STATUS)
     groups: dict[str, argparse._ActionsContainer] = {"": parser}
     for field, option in OPTIONS.items():
         if option.group not in groups:

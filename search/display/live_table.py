@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fmnist_models.output import printable
 from fmnist_models.training.metrics import EpochMetrics
 from search.quantities import describe, duration, percent
 from search.time_budget import Budget
@@ -72,7 +73,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """Print a line, also on a terminal."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def note(self, number: int, text: str) -> None:
         """Print what a worker has to say of its trial, also on a terminal."""
@@ -94,7 +95,7 @@ class Display:
 
     def _print_timed(self, text: str) -> None:
         elapsed = duration(self._budget.elapsed)
-        self._console.print(f"[{elapsed}] {text}", markup=False, soft_wrap=True)
+        self._console.print(f"[{elapsed}] {printable(text)}", markup=False, soft_wrap=True)
 
 
 def _name(live: LiveTrial) -> str:
@@ -156,7 +157,7 @@ def _running(view: SearchView) -> Table:
             f"{last.epoch if last else 0}/{live.config.epochs}",
             percent(last.val_accuracy) if last else "-",
             f"{last.images_per_second:,.0f}" if last else "starting",
-            describe(live.config.model_dump(mode="json")),
+            Text(describe(live.config.model_dump(mode="json"))),
         )
     return table
 
@@ -165,5 +166,5 @@ def _ended(view: SearchView) -> Text:
     styles = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red"}
     text = Text(overflow="ellipsis", no_wrap=True)
     for ended in view.ended[-LAST_ENDED:]:
-        text.append(_ended_line(ended) + "\n", style=styles[ended.state])
+        text.append(printable(_ended_line(ended)) + "\n", style=styles[ended.state])
     return text

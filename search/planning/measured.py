@@ -18,7 +18,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
-import platformdirs
 from pydantic import Field, JsonValue, ValidationError
 
 from fmnist_models.compute.precision import Precision, choose_precision
@@ -27,7 +26,7 @@ from fmnist_models.config.base import Config
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset
 from fmnist_models.errors import OutputError
-from fmnist_models.files import make_private_folder, write_atomically
+from fmnist_models.files import expand_home, make_private_folder, user_cache, write_atomically
 from fmnist_models.training.cost import ProbeResult, probe_images, time_probes
 from search.planning.container_limits import available_cpus
 
@@ -76,14 +75,16 @@ class _Content(Config):
 
 @dataclass(frozen=True)
 class KeptFile:
-    """The file in `folder` for what depends on `key`."""
+    """The file in `folder` for what depends on `key`; no file without a folder."""
 
-    folder: Path
+    folder: Path | None
     key: Key
 
     @property
     def path(self) -> Path:
-        """Named after the key, so that keys do not share a file."""
+        """Named after the key, so that keys do not share a file; raises OutputError without one."""
+        if self.folder is None:
+            raise OutputError("no home is known")
         text = json.dumps(self.key, sort_keys=True)
         return self.folder / f"{sha256(text.encode()).hexdigest()[:16]}.json"
 
@@ -91,7 +92,7 @@ class KeptFile:
         """The figures of so many probes; None if they are not there, not whole or too old."""
         try:
             content = _Content.model_validate_json(self.path.read_bytes())
-        except (OSError, ValidationError):
+        except (OSError, OutputError, ValidationError):
             return None
         figures = content.figures
         is_young = 0 <= now - figures.measured_at <= KEPT_SECONDS
@@ -104,7 +105,7 @@ class KeptFile:
             return  # others may have had that memory, who are gone the next time
         text = _Content(key=dict(self.key), figures=figures).model_dump_json(indent=1)
         with suppress(OutputError):
-            make_private_folder(self.folder)
+            make_private_folder(self.path.parent)
             write_atomically(self.path, text.encode())
 
 
@@ -117,10 +118,15 @@ class Measured:
     note: str = ""
 
 
-def measured_folder() -> Path:
-    """Where figures are kept: $FMNIST_SEARCH_MEASURED, else `measured` in the user's cache."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    return Path(named) if named else platformdirs.user_cache_path("fmnist-search") / "measured"
+def measured_folder() -> Path | None:
+    """Where figures are kept: $FMNIST_SEARCH_MEASURED, else `measured` in the user's cache.
+
+    None where no home is known. Raises ConfigError for a variable with an unknown home.
+    """
+    if named := os.environ.get(FOLDER_VARIABLE):
+        return expand_home(named)
+    cache = user_cache()
+    return cache and cache / "measured"
 
 
 def measured_here(probes: Sequence[TrialConfig], dataset: Dataset, device: str) -> Measured:

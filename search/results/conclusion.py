@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from fmnist_models.output import command_line
 from search.quantities import duration
 from search.results.export import export_beside
 from search.results.summary import Summary, summarize, summary_lines
@@ -31,13 +32,10 @@ def conclude(store: StudyStore, *, storage: str, seconds: float, as_json: bool) 
 
 def _next_commands(study_name: str, storage: str, exported: Path | None) -> list[str]:
     """What to type next, as it can be pasted."""
-    python = Path(sys.executable)
-    if python.is_relative_to(Path.cwd()):
-        python = python.relative_to(Path.cwd())
-    usual = storage_default(os.environ)
-    option = "" if storage == usual else f" --storage '{mask_url(storage)}'"
-    lines = [f"Look: {python} -m search dashboard{option}"]
+    option = [] if storage == storage_default(os.environ) else ["--storage", mask_url(storage)]
+    lines = [f"Look: {command_line('search', 'dashboard', *option)}"]
     if exported:
-        out = f"--out models/{study_name}"
-        lines.insert(0, f"Next: {python} -m fmnist_models train {exported} {out}")
+        out = Path("models", study_name)
+        train = command_line("fmnist_models", "train", exported, "--out", out)
+        lines.insert(0, f"Next: {train}")
     return lines
