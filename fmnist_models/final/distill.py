@@ -28,8 +28,8 @@ from fmnist_models.saved_model.folder import (
     WEIGHTS,
     ModelMetrics,
     load_network,
-    remove_model,
 )
+from fmnist_models.saved_model.ownership import remove_model
 from fmnist_models.training.losses import training_loss
 
 

@@ -13,7 +13,16 @@ from fmnist_models.data.class_names import class_names
 from fmnist_models.data.dataset import load_test_data
 from fmnist_models.data.idx import DataFiles
 from fmnist_models.errors import DataError
-from fmnist_models.saved_model.folder import TestReading, load_metrics, load_network, save_metrics
+from fmnist_models.saved_model.folder import (
+    CARD,
+    PICTURES,
+    REPORT,
+    TestReading,
+    load_metrics,
+    load_network,
+    save_metrics,
+)
+from fmnist_models.saved_model.ownership import check_ours
 from fmnist_models.saved_model.scores import score_in_full
 from fmnist_models.training.inference import predict
 from fmnist_models.training.metrics import wilson_interval
@@ -23,9 +32,12 @@ def evaluate(folder: Path, files: DataFiles, device: str, *, report: bool = Fals
     """Read the test set once with the model in `folder`, and record that in its metrics.json.
 
     With `report` the model card, the pictures and report.html are written anew, too. Raises
-    ConfigError when the folder holds no model, DataError when the data set is another one than the
+    ConfigError when the folder holds no model, OutputError when a file under one of those names is
+    somebody else's, DataError when the data set is another one than the
     model was trained on.
     """
+    if report:
+        check_ours(folder, CARD, REPORT, PICTURES)
     metrics = load_metrics(folder)
     model, header = load_network(folder, device)
     if files.digest != header.digest:

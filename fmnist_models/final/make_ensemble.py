@@ -19,17 +19,15 @@ from fmnist_models.files import make_folder
 from fmnist_models.final.seeds import read_seeds, seed_folder
 from fmnist_models.saved_model.ensemble import Chosen, Ensemble, EnsembleConfig, ViewsConfig
 from fmnist_models.saved_model.folder import (
-    OURS,
     Header,
     ModelMetrics,
-    foreign_names,
     load_config,
     load_metrics,
     load_network,
-    remove_files,
     save_metrics,
     save_model,
 )
+from fmnist_models.saved_model.ownership import OURS, check_ours, foreign_names, remove_files
 
 
 def make_ensemble(
@@ -75,6 +73,7 @@ def _check_place(sources: Sequence[Path], folder: Path, force: bool) -> None:
         raise ConfigError(f"{twice} is named twice; name each member once")
     if not force and (foreign_names(folder) or any((folder / name).exists() for name in OURS)):
         raise OutputError(f"{folder} holds something already; give another --out, or --force")
+    check_ours(folder, *OURS)
 
 
 def _single(source: Path) -> TrialConfig:

@@ -33,13 +33,11 @@ from fmnist_models.saved_model.folder import (
     CONFIG,
     MEMBERS,
     METRICS,
-    OURS,
     ModelMetrics,
-    foreign_names,
     load_config,
     load_metrics,
-    remove_model,
 )
+from fmnist_models.saved_model.ownership import OURS, check_ours, foreign_names, remove_model
 
 MOST_SIDE_BY_SIDE = 4
 """Members where nothing else is said: more of them gain little over four."""
@@ -149,6 +147,7 @@ def _finished(
     other = OutputError(f"{folder} holds something else; give another --out, or --force")
     if not folder.is_dir() or not any(folder.iterdir()):
         return None
+    check_ours(folder)
     for path in leftovers(folder, OURS):
         path.unlink()
     known = {place.name for place in places}

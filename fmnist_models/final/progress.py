@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from fmnist_models.saved_model.folder import EVENTS, FILES_WITHIN
+from fmnist_models.saved_model.folder import EVENTS_SUFFIX
 from fmnist_models.training.metrics import EpochMetrics
 
 if TYPE_CHECKING:
@@ -130,9 +130,9 @@ class Events:
         from tensorboardX import SummaryWriter
 
         self.close()
-        for old in self._folder.glob(FILES_WITHIN[EVENTS]):
+        for old in self._folder.glob(f"*{EVENTS_SUFFIX}"):
             old.unlink()
-        self._writer = SummaryWriter(str(self._folder))
+        self._writer = SummaryWriter(str(self._folder), filename_suffix=EVENTS_SUFFIX)
         for metrics in done:
             self.end_epoch(metrics)
 

@@ -18,9 +18,9 @@ from fmnist_models.config.base import Config, Probability
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.errors import OutputError
 from fmnist_models.files import make_folder, write_atomically
-from fmnist_models.saved_model.folder import ModelMetrics
+from fmnist_models.saved_model.folder import SEEDS, ModelMetrics
+from fmnist_models.saved_model.ownership import check_ours
 
-SEEDS = "seeds.json"
 TrainOne = Callable[[TrialConfig, Path], ModelMetrics]
 
 
@@ -87,7 +87,7 @@ def _claim(folder: Path, report: SeedsReport, force: bool) -> None:
         kept = read_seeds(folder)
         if kept is None or (kept.config, kept.seeds) != (report.config, report.seeds):
             raise OutputError(f"{folder} holds something else; give another --out, or --force")
-        return
+    check_ours(folder, SEEDS, *(seed_folder(folder, seed).name for seed in report.seeds))
     make_folder(folder)
     _save(folder, report)
 
@@ -99,11 +99,10 @@ def _save(folder: Path, report: SeedsReport) -> None:
 
 def seeds_lines(report: SeedsReport, folder: Path) -> list[str]:
     """The report for people."""
-    then = f"Next: python -m fmnist_models ensemble {folder}/seed-* --out {folder}-ensemble"
     if report.mean is None:
-        return [f"{folder}: {len(report.seeds)} models trained, not scored", then]
+        return [f"{folder}: {len(report.seeds)} models trained, not scored"]
     pairs = zip(report.seeds, report.test_accuracies, strict=True)
     lines = [f"{seed_folder(folder, seed)}: {100 * score:.2f} %" for seed, score in pairs]
     spread = "" if report.deviation is None else f" +- {100 * report.deviation:.2f}"
     total = f"mean test accuracy {100 * report.mean:.2f}{spread} % over {len(report.seeds)} seeds"
-    return [*lines, total, then]
+    return [*lines, total]

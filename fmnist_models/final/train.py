@@ -30,16 +30,14 @@ from fmnist_models.saved_model.folder import (
     CONFIG,
     EVENTS,
     METRICS,
-    OURS,
     TEACHER,
     Header,
     ModelMetrics,
-    foreign_names,
     load_metrics,
-    remove_model,
     save_metrics,
     save_model,
 )
+from fmnist_models.saved_model.ownership import OURS, check_ours, foreign_names, remove_model
 from fmnist_models.training.data_parallel import ALONE, DataParallel
 from fmnist_models.training.gradient_step import Loss
 from fmnist_models.training.metrics import EpochMetrics
@@ -215,11 +213,12 @@ def _step_teller(watchers: Sequence[Watcher]) -> Callable[[int, int], None] | No
 def _finished(folder: Path, config: TrialConfig, digest: str, force: bool) -> ModelMetrics | None:
     """The metrics of a trained model of `config` in `folder`; None where training is due.
 
-    Raises OutputError when the folder holds anything else. With `force` that is removed first, so
-    that nothing of another model can be taken for this one's, whenever the run is killed.
+    Raises OutputError when the folder holds anything else. With `force` what is ours is removed
+    first, so that nothing of another model can be taken for this one's, whenever the run is killed.
     """
     if not folder.is_dir():
         return None
+    check_ours(folder)
     for path in leftovers(folder, OURS):
         path.unlink()
     if force:

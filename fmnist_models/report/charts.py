@@ -16,6 +16,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
+from fmnist_models.files import MAKER
 from fmnist_models.saved_model.scores import TestDetails
 from fmnist_models.training.metrics import EpochMetrics
 
@@ -56,7 +57,7 @@ def png(figure: Figure) -> bytes:
     """The figure as the contents of a PNG file."""
     buffer = io.BytesIO()
     with rc_context(STYLE):
-        figure.savefig(buffer, format="png", dpi=DPI)
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": MAKER})
     return buffer.getvalue()
 
 

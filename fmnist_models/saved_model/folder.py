@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, JsonValue, ValidationError
@@ -31,7 +30,7 @@ from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.contents import HEAD_BYTES, what_else
 from fmnist_models.data.dataset import Dataset, Normalization
 from fmnist_models.errors import ConfigError
-from fmnist_models.files import write_atomically
+from fmnist_models.files import MAKER, write_atomically
 from fmnist_models.saved_model.ensemble import ENSEMBLE_FORMAT, Ensemble, EnsembleConfig
 from fmnist_models.saved_model.scores import TestDetails
 from fmnist_models.training.losses import build_network
@@ -41,10 +40,11 @@ WEIGHTS, CONFIG, METRICS = "model.safetensors", "config.json", "metrics.json"
 CARD, REPORT, PICTURES, EVENTS = "README.md", "report.html", "pictures", "events"
 TEACHER, ONNX = "teacher.json", "model.onnx"
 CHECKPOINT, MEMBERS = "checkpoint.bin", "members"
-OURS = (WEIGHTS, CONFIG, METRICS, CARD, REPORT, PICTURES, EVENTS, TEACHER, ONNX, CHECKPOINT)
-"""All that we put into a model folder beside MEMBERS; anything else there is somebody's own."""
-FILES_WITHIN = {PICTURES: "*.png", EVENTS: "events.out.tfevents.*"}
-CARD_START = "---\nlibrary_name: fmnist-search\n"
+EVENTS_SUFFIX = f".{MAKER}"
+"""How the names of our files in EVENTS end."""
+METRICS_FORMAT: Literal["fmnist-metrics-1"] = "fmnist-metrics-1"
+SEEDS, SEEDS_FORMAT = "seeds.json", "fmnist-seeds-1"
+"""Of a folder that holds models: see `final/seeds.py`."""
 MOST_CLASSES = 256
 """Labels are single bytes."""
 
@@ -71,6 +71,7 @@ class ModelMetrics(Config):
     members', its `train_seconds` are those of all members.
     """
 
+    format: Literal["fmnist-metrics-1"] = METRICS_FORMAT
     test_accuracy: Probability | None = None
     test_interval: tuple[float, float] | None = None
     test_readings: tuple[TestReading, ...] = ()
@@ -237,44 +238,3 @@ def load_metrics(folder: Path) -> ModelMetrics:
         raise ConfigError(f"cannot read {path}: {error.strerror}; is it a model folder?") from None
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error)}; train the model again") from None
-
-
-def foreign_names(folder: Path) -> list[str]:
-    """The names in `folder` that are not ours, sorted; none where there is no folder."""
-    if not folder.is_dir():
-        return []
-    return sorted({path.name for path in folder.iterdir()} - {*OURS, MEMBERS})
-
-
-def remove_model(folder: Path) -> None:
-    """Remove what we put into a model folder, its members' folders too, and nothing else.
-
-    What only has the name of one of our files or folders, somebody's own README.md say, stays.
-    """
-    for member in (folder / MEMBERS).glob("member-*"):
-        remove_files(member)
-        with suppress(OSError):  # it holds something else
-            member.rmdir()
-    with suppress(OSError):  # missing, or not empty
-        (folder / MEMBERS).rmdir()
-    remove_files(folder)
-
-
-def remove_files(folder: Path) -> None:
-    """Likewise, but for the members' folders."""
-    for name in OURS:
-        path = folder / name
-        if name in FILES_WITHIN:
-            for file in path.glob(FILES_WITHIN[name]):
-                file.unlink()
-            with suppress(OSError):  # missing, or not empty
-                path.rmdir()
-        elif name != CARD or _is_card(path):
-            path.unlink(missing_ok=True)
-
-
-def _is_card(path: Path) -> bool:
-    try:
-        return path.read_bytes()[:100].startswith(CARD_START.encode())
-    except OSError:
-        return False

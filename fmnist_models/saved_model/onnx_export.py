@@ -20,7 +20,7 @@ from fmnist_models.data.class_names import class_names
 from fmnist_models.data.dataset import load_training_data
 from fmnist_models.data.download import find_data
 from fmnist_models.errors import ConfigError, DataError, OutputError
-from fmnist_models.files import write_atomically
+from fmnist_models.files import MAKER, write_atomically
 from fmnist_models.saved_model.folder import Header, load_network
 
 CHECKED_IMAGES = 256
@@ -106,6 +106,7 @@ def _export(deployed: nn.Module, images: Tensor, names: tuple[str, ...]) -> byte
         )
     assert program is not None
     proto = program.model_proto
+    proto.producer_name = MAKER
     proto.metadata_props.add(key="classes", value="\n".join(names))
     content: bytes = proto.SerializeToString()
     return content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,8 +21,9 @@ from fmnist_models.errors import OutputError
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.files import load_checkpoint
 from fmnist_models.final.train import train
-from fmnist_models.saved_model.folder import CHECKPOINT, WEIGHTS, remove_model
-from tests.conftest import ROOT
+from fmnist_models.saved_model.folder import CHECKPOINT, WEIGHTS
+from fmnist_models.saved_model.ownership import OURS, check_ours, remove_model
+from tests.conftest import ROOT, Refused
 
 CONFIG = TrialConfig(
     model=QuickConfig(width=4, depth=1, dropout=0.2),
@@ -157,12 +159,104 @@ def test_training_needs_nothing_of_the_search(tiny_folder: Path, tmp_path: Path)
 
 def test_force_leaves_what_is_not_ours(tiny_folder: Path, tmp_path: Path) -> None:
     run(tmp_path, tiny_folder)
-    for name in ("README.md", "events/mine.txt", "pictures/mine.txt", "notes.txt"):
+    mine = {"events/mine.txt", "events/events.out.tfevents.1.mine", "pictures/mine.txt"}
+    mine |= {"notes.txt", ".config.json.swp"}
+    for name in mine:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("mine")
     remove_model(tmp_path)
-    kept = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert kept == {"README.md", "events/mine.txt", "pictures/mine.txt", "notes.txt"}
+    assert {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()} == mine
+
+
+def contents(folder: Path) -> dict[str, bytes | str]:
+    return {
+        str(path.relative_to(folder)): str(path.readlink())
+        if path.is_symlink()
+        else path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
+
+
+FOREIGN = [name for name in OURS if name not in ("pictures", "events")]
+FOREIGN += ["pictures/worst-mistakes.png", "members/member-0/config.json"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_file_of_somebody_elses_is_never_overwritten(
+    whole: Path, tiny_folder: Path, tmp_path: Path, name: str, force: bool
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(whole, folder)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text('{"test_accuracy": 1.0, "model": "mine"}')
+    before = contents(folder)
+    with pytest.raises(OutputError, match=f"holds something else: {name} was not written"):
+        run(folder, tiny_folder, force=force)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("name", [*OURS, "members", "members/member-0", "pictures/mine.png"])
+def test_no_link_is_followed(
+    whole: Path, tiny_folder: Path, tmp_path: Path, name: str, force: bool
+) -> None:
+    folder, beyond = tmp_path / "model", tmp_path / "beyond"
+    shutil.copytree(whole, folder)
+    if (folder / name).exists():  # so that what the link leads to would count as ours
+        beyond.write_bytes((folder / name).read_bytes())
+        (folder / name).unlink()
+    else:
+        beyond.mkdir()
+        (beyond / "worst-mistakes.png").write_bytes(b"Software\0fmnist-search")
+        (beyond / "config.json").write_bytes((folder / "config.json").read_bytes())
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).symlink_to(beyond)
+    before = contents(tmp_path)
+    with pytest.raises(OutputError, match=f"{name} is a link"):
+        run(folder, tiny_folder, force=force)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "metrics.json", CHECKPOINT])
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_what_is_ours_and_damaged_can_be_replaced(
+    whole: Path, tiny_folder: Path, tmp_path: Path, name: str, share: float
+) -> None:
+    if name == CHECKPOINT:
+        broken_off(tmp_path, tiny_folder)
+    else:
+        (tmp_path / name).write_bytes((whole / name).read_bytes())
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(share * len(content))])
+    remove_model(tmp_path)
+    assert not (tmp_path / name).exists()
+
+
+def test_what_we_write_says_that_it_is_ours(tiny_folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "configuration.json"
+    config.write_text(CONFIG.model_dump_json())
+    out = tmp_path / "out"
+    train = ["train", str(config), "--out", str(out), "--epochs", "1", "--seeds", "1"]
+    assert main([*train, "--data-dir", str(tiny_folder)]) == 0
+    check_ours(out, "seeds.json")
+    assert {path.name for path in (out / "seed-0").iterdir()} > {
+        "report.html",
+        "events",
+        "pictures",
+    }
+    remove_model(out / "seed-0")
+    assert not list((out / "seed-0").iterdir())
+
+
+def test_a_configuration_is_not_cleared_away_for_its_own_training(
+    tmp_path: Path, refused: Refused
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(CONFIG.model_dump_json())
+    refused(main, ["train", str(path), "--out", str(tmp_path), "--force"], "copy it elsewhere")
+    assert path.read_text() == CONFIG.model_dump_json()
 
 
 def test_force_removes_the_old_model_before_it_begins(
