@@ -65,9 +65,10 @@ def program_name(usual: str, command: str = "") -> str:
 def _shortest(program: Path, name: str) -> str:
     """`name` where a shell finds `program` under it, else the path, from here if it is below."""
     found = Path(shutil.which(name) or os.devnull)
-    # The folder too: all virtual environments link to one interpreter.
-    if program.exists() and found.parent.samefile(program.parent) and found.samefile(program):
-        return name
+    with suppress(OSError):  # a folder that is closed to this user
+        # The folder too: all virtual environments link to one interpreter.
+        if found.parent.samefile(program.parent) and found.samefile(program):
+            return name
     return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
 
 
