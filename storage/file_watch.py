@@ -6,7 +6,6 @@ all of that is lost with the process.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sqlite3
 import tempfile
@@ -49,11 +48,7 @@ class FileWatch:
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._loss:
-            # The last to close would delete the journal of whatever is at `path` now.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
-        else:
-            self._connection.close()
+        self._connection.close()
 
     def _connect(self) -> sqlite3.Connection:
         uri = f"file:{quote(str(self.path))}?mode=rw"

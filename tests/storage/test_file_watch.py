@@ -9,8 +9,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from storage import Database, StorageUnavailable, open_database
+from storage.engine import make_engine
 
 Act = Callable[[Path], object]
 BIG = {"text": "x" * 200_000}
@@ -67,6 +69,13 @@ def test_what_a_file_held_that_is_gone_is_rescued(path: Path, opened: Database, 
 def test_a_write_into_a_file_that_is_gone_is_not_acknowledged(path: Path, opened: Database) -> None:
     with pytest.raises(StorageUnavailable, match="was deleted"), opened.connections.transaction():
         path.unlink()
+
+
+def test_no_connection_makes_a_missing_file_anew(path: Path, opened: Database) -> None:
+    path.unlink()
+    with pytest.raises(OperationalError, match="unable to open"):
+        make_engine(opened.connections.engine.url, busy_timeout_seconds=1).connect()
+    assert not path.exists()
 
 
 def test_a_folder_that_is_gone_leaves_what_it_held_elsewhere(
