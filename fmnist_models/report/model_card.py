@@ -5,6 +5,8 @@ The card has the form of the Hugging Face Hub: a YAML head with a `model-index`,
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +17,14 @@ from fmnist_models.config.base import Config
 from fmnist_models.config.training import LrScheduleConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.class_names import class_names, is_fashion_mnist
+from fmnist_models.output import printable
 from fmnist_models.saved_model.ensemble import CHOSEN, EnsembleConfig
 from fmnist_models.saved_model.folder import AnyConfig, Header, ModelMetrics, TestReading
 from fmnist_models.saved_model.scores import CLASS_COLUMNS, TestDetails, confusions
 from fmnist_models.training.cost import model_cost
 
 Row = tuple[str, str]
+_MARKUP = re.compile(r"[\\`*\[\]|~#$]|(?<!\w)_|_(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Facts:
 def facts_of(name: str, config: AnyConfig, header: Header, metrics: ModelMetrics) -> Facts:
     """The facts about the model of a folder called `name`."""
     return Facts(
-        name=name,
+        name=" ".join(printable(name).split()),
         what=_what(config, header),
         data="Fashion-MNIST" if is_fashion_mnist(header.digest) else "another 28x28 data set",
         is_fashion=is_fashion_mnist(header.digest),
@@ -159,7 +163,7 @@ def card_text(facts: Facts) -> str:
     """The model card: YAML head and Markdown."""
     head = yaml.safe_dump(_head(facts), sort_keys=False, allow_unicode=True)
     parts = [
-        f"# {facts.name}",
+        f"# {_plain(facts.name)}",
         f"{facts.what}, for the {len(facts.names)} classes of {facts.data}: {facts.score}.",
         "## Use",
         _USE,
@@ -225,10 +229,15 @@ def _how_good(facts: Facts) -> list[str]:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines
-    )
+    lines = [[*map(_plain, line)] for line in [header, *rows]]
+    lines.insert(1, ["---"] * len(header))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text in Markdown that shows `text`, on one line, whatever markup is in it."""
+    line = " ".join(printable(text).split())
+    return html.escape(_MARKUP.sub(r"\\\g<0>", line), quote=False)
 
 
 _USE = """```python

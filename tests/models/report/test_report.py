@@ -10,10 +10,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 from PIL import Image
 
 from fmnist_models.__main__ import main
-from fmnist_models.saved_model.folder import load_metrics
+from fmnist_models.config.optimizers import SgdConfig
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.families.quick import QuickConfig
+from fmnist_models.report.model_card import card_text, facts_of
+from fmnist_models.saved_model.ensemble import EnsembleConfig
+from fmnist_models.saved_model.folder import Header, ModelMetrics, load_metrics
 from fmnist_models.training.metrics import wilson_interval
 from tests.conftest import Refused
 
@@ -122,3 +128,59 @@ def test_a_name_with_markup_is_only_text(evaluated: Path) -> None:
 
 def test_another_data_set_is_refused(model: Path, small_data: Path, refused: Refused) -> None:
     refused(main, ["evaluate", str(model), "--data-dir", str(small_data)], "another data set")
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "x\n# A heading",
+    "x\n---\nlicense: mine\n---\n",
+    "[a](http://b) ![c](d) `e` **f** _g_ ~~h~~ <i> &lt; a_b | i",
+    "| a | b |\n| --- | --- |",
+    "\x1b[31m \u202e",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_are_only_text_in_the_card(name: str) -> None:
+    config = TrialConfig(
+        model=QuickConfig(width=4, depth=1), optimizer=SgdConfig(lr=0.1), batch_size=64, epochs=1
+    )
+    metrics = ModelMetrics(
+        train_images=1,
+        train_seconds=1.0,
+        data="idx",
+        data_digest="d",
+        environment={"device_name": name, name: "x"},
+        epochs=[],
+        teacher={"source": name},
+    )
+
+    def html_of(text: str) -> str:
+        _, head, body = text.split("---\n", 2)
+        assert yaml.safe_load(head)["library_name"] == "fmnist-search"
+        assert yaml.safe_load(head).keys() == {"library_name", "pipeline_tag", "tags", "metrics"}
+        return MarkdownIt("commonmark", {"html": True}).enable("table").render(body)
+
+    def structure(html: str) -> list[str]:
+        return re.findall(r"<[^>]*>", html)
+
+    ensemble = EnsembleConfig(members=(config,), chosen="unread", sources=(name,))
+    for one in (config, ensemble):
+        plain, marked = (
+            html_of(card_text(facts_of(called, kind, Header(10, 0.5, 0.5, "d"), about)))
+            for called, kind, about in (
+                ("x", one, with_name(metrics, "x")),
+                (name, one, metrics),
+            )
+        )
+        if isinstance(one, TrialConfig):
+            assert structure(marked) == structure(plain)
+        assert "<script" not in marked and "<i>" not in marked
+        assert marked.count("<h1>") == 1 and "\x1b" not in marked
+
+
+def with_name(metrics: ModelMetrics, name: str) -> ModelMetrics:
+    """The same with `name` in the place of the hostile one."""
+    return metrics.model_copy(
+        update={"environment": {"device_name": name, name: "x"}, "teacher": {"source": name}}
+    )
