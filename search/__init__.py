@@ -8,12 +8,18 @@ Either name brings what it needs when it is first asked for: the package itself 
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from search.launch import run_search
     from search.settings import SearchSettings
+
+if sys.argv[:1] == ["-m"]:  # `python -m search` in a folder that may hold a storage.py
+    from fmnist_models.own_packages import exit_if_hidden
+
+    exit_if_hidden()
 
 __all__ = ["SearchSettings", "run_search"]
 

@@ -23,6 +23,7 @@ TABLE = {
         {"ray", "optuna", "optuna_dashboard", "rich"},
     ),
     "run_search.py": ({"search", "fmnist_models"}, set()),
+    "fmnist_search.py": ({"fmnist_models"}, set()),
 }
 ROOMS = {"fmnist_models", "spaces", "storage", "search", "run_search", "tests", "benchmarks"}
 HEAVY = set().union(*(heavy for _, heavy in TABLE.values()))
@@ -44,13 +45,13 @@ PACKAGES = {
     "fmnist_models": {
         "cli": "final report saved_model augmentation compute config data errors files output",
         "final": "report saved_model training compute config data errors files",
-        "report": "saved_model training augmentation config data files",
+        "report": "saved_model training augmentation config data files output",
         "saved_model": "training augmentation config data errors files",
         "training": "families augmentation compute config data errors",
-        "augmentation": "compute config data errors",
+        "augmentation": "compute config data errors files",
         "families": "compute config",
         "data": "errors files",
-        "compute": "errors",
+        "compute": "errors files",
         "config": "errors",
     },
 }
