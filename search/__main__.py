@@ -32,7 +32,7 @@ def build_parser() -> Parser:
     export.add_argument(
         "--format",
         help="json, yaml, or python: a program that rebuilds the network (default: by the ending "
-        "of --out: .yaml, .yml, .py, else json)",
+        "of --out: .json or none, .yaml or .yml, .py)",
     )
     export.add_argument(
         "--top",

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from fmnist_models.cli.arguments import Parser, path
 from fmnist_models.config.base import explain
 from fmnist_models.config.trial import TrialConfig
-from fmnist_models.errors import ConfigError, as_fmnist_error
+from fmnist_models.errors import ConfigError, OutputError, as_fmnist_error
 from fmnist_models.files import write_atomically
 from fmnist_models.output import program_name, run_command
 from spaces import SpaceContext, get_space
@@ -40,6 +40,7 @@ def build_parser() -> Parser:
     point.add_argument("--epochs", type=int, help="default: as a search on a GPU, mostly 27")
     point.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     point.add_argument("--out", type=path, metavar="FILE", help="default: standard output")
+    point.add_argument("--force", action="store_true", help="overwrite a file of other content")
     commands.add_parser("catalog", help=f"write spaces/{PATH.name} anew, after a change of a space")
     return parser
 
@@ -67,6 +68,8 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def _point(options: argparse.Namespace) -> None:
+    if options.out and options.out.suffix.lower() not in ("", ".json"):
+        raise OutputError(f"--out {options.out}: it will be JSON; use the ending .json")
     space = get_space(options.space)
     epochs = space.epochs_gpu if options.epochs is None else options.epochs
     try:
@@ -78,8 +81,11 @@ def _point(options: argparse.Namespace) -> None:
         raise ConfigError(f"--{explain(error)}") from None
     if options.out is None:
         print(text, end="")
-    else:
-        write_atomically(options.out, text.encode())
+        return
+    is_other = options.out.is_file() and options.out.read_bytes() != text.encode()
+    if is_other and not options.force:
+        raise OutputError(f"{options.out} exists; give --force or another --out")
+    write_atomically(options.out, text.encode())
 
 
 if __name__ == "__main__":

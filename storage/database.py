@@ -100,7 +100,8 @@ class Database:
         """
         identity = self.study_identity(name)
         if identity is None:
-            there = ", ".join(self.study_names()) or "none"
+            names = (n if n.isprintable() else repr(n) for n in self.study_names())
+            there = ", ".join(names) or "none"
             raise StorageRefused(f"no study {name!r} in {self.url}; there: {there}")
         with self.connections.transaction() as connection:
             study_id = connection.execute(STUDY_ID, {"name": name}).scalar_one_or_none()

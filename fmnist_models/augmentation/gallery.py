@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from fmnist_models.config.training import AugmentationConfig
 from fmnist_models.data.dataset import Dataset, load_search_data
 from fmnist_models.data.download import find_data
 from fmnist_models.errors import OutputError
+from fmnist_models.files import write_atomically
 
 ROWS: dict[str, AugmentationConfig] = {
     "none": AugmentationConfig(),
@@ -47,10 +49,12 @@ def draw_gallery(path: Path, data_dir: Path | None, *, force: bool, seed: int = 
         for column, pixels in enumerate(augmented(config, dataset, seed)):
             tile = Image.fromarray(pixels.numpy()).resize((SIDE * SCALE, SIDE * SCALE), 0)
             sheet.paste(tile, (MARGIN + column * step, row * step))
+    content = io.BytesIO()
     try:
-        sheet.save(path)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot write {path}: {error}; give another --out") from None
+        sheet.save(content, format=Image.registered_extensions()[path.suffix.lower()])
+    except (KeyError, OSError, ValueError):
+        raise OutputError(f"--out {path}: no ending of a picture; give another --out") from None
+    write_atomically(path, content.getvalue())
 
 
 def augmented(config: AugmentationConfig, dataset: Dataset, seed: int) -> Tensor:

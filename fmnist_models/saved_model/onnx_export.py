@@ -53,9 +53,11 @@ def export_onnx(folder: Path, path: Path, data_dir: Path | None, *, force: bool)
     """Write the model in `folder` to `path`, if onnxruntime agrees on real training images.
 
     Raises ConfigError when it does not, when the folder holds no model, or when the optional
-    packages are missing; OutputError when `path` exists and `force` is not given; DataError when
-    the model's data set is not there to check with.
+    packages are missing; OutputError when `path` has another ending, or exists and `force` is not
+    given; DataError when the model's data set is not there to check with.
     """
+    if path.suffix.lower() != ".onnx":
+        raise OutputError(f"--out {path}: the ending of an ONNX file is .onnx; use that")
     _need_packages()
     if path.exists() and not force:
         raise OutputError(f"{path} exists; give --force or another --out")

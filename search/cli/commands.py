@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
+from fmnist_models.config.base import shortened
 from fmnist_models.files import make_folder
 from fmnist_models.output import command_line
 from search.errors import UsageError
@@ -14,7 +16,8 @@ from search.results.drivers import drivers_of
 from search.results.export_formats import format_of
 from search.results.fresh_seeds import evidence_lines, rescore_on_fresh_seeds
 from search.results.summary import summarize, summary_lines
-from storage import OptunaAlone, StorageRefused, open_database
+from search.settings import STUDY_NAME
+from storage import Database, OptunaAlone, StorageRefused, StudyStore, open_database
 
 
 def status(storage: str, study: str | None, *, as_json: bool) -> int:
@@ -35,11 +38,11 @@ def status(storage: str, study: str | None, *, as_json: bool) -> int:
             print(f"{database.url} holds no study yet")
         for name in names:
             try:
-                found = database.open_study(name)
-            except StorageRefused as error:
+                found = load_study(database, name)
+            except (StorageRefused, UsageError) as error:
                 if study:
                     raise
-                print(f"{name}: {error}", file=sys.stderr)
+                print(error, file=sys.stderr)
                 continue
             summary, drivers = summarize(found), drivers_of(found.launches)
             if as_json:
@@ -70,7 +73,7 @@ def export(
     if top > 1 and not seeds:
         raise UsageError(f"--top {top} needs fresh seeds to compare by: give --seeds 3, say")
     with open_database(storage, create=False) as database:
-        found = database.open_study(study)
+        found = load_study(database, study)
         exporting.check_place(path, force)
         evidence = None
         runs = path.with_name(f".{path.name}.runs")
@@ -103,8 +106,18 @@ def dashboard(storage: str, study: str | None, port: int, *, writable: bool) -> 
     from search.display.dashboard import serve
 
     with open_database(storage, create=False) as database:
-        page = f"dashboard/studies/{database.open_study(study).study_id}" if study else ""
+        page = f"dashboard/studies/{load_study(database, study).study_id}" if study else ""
         if writable and database.is_read_only:
             raise UsageError(f"--writable: {database.path} can only be read; leave --writable out")
         serve(database, port, page=page, writable=writable)
     return 0
+
+
+def load_study(database: Database, name: str) -> StudyStore:
+    """The study called `name`; raises StorageRefused where there is none.
+
+    Raises UsageError for a name that no search gives: others write to databases too.
+    """
+    if not re.fullmatch(STUDY_NAME, name):
+        raise UsageError(f"study {shortened(name)}: a search gives no such name; rename the study")
+    return database.open_study(name)

@@ -19,7 +19,11 @@ from search.errors import UsageError
 
 Format = Literal["json", "yaml", "python"]
 FORMATS: tuple[Format, ...] = ("json", "yaml", "python")
-_SUFFIXES: dict[str, Format] = {".yaml": "yaml", ".yml": "yaml", ".py": "python"}
+_SUFFIXES: dict[str, Format] = {
+    **{"": "json", ".json": "json"},
+    **{".yaml": "yaml", ".yml": "yaml"},
+    ".py": "python",
+}
 _MARK = f"# {EXPORT_FORMAT}"
 """First line of an export that is no JSON."""
 _ALWAYS_IMPORTED = {"ExportedConfig", "build_network"}
@@ -27,8 +31,13 @@ _ALWAYS_IMPORTED = {"ExportedConfig", "build_network"}
 
 def format_of(path: Path, wanted: str | None) -> Format:
     """The format to write: as `wanted`, else by the ending of `path`; raises UsageError."""
+    if wanted is None and path.suffix.lower() in _SUFFIXES:
+        return _SUFFIXES[path.suffix.lower()]
     if wanted is None:
-        return _SUFFIXES.get(path.suffix.lower(), "json")
+        raise UsageError(
+            f"--out {path}: {path.suffix} is no ending of an export; use .json, .yaml or .py, or "
+            "say what it is to hold by --format"
+        )
     if wanted in FORMATS:
         return wanted
     raise UsageError(f"--format {wanted!r} is not known; choose from {', '.join(FORMATS)}")
@@ -47,6 +56,8 @@ def as_text(content: dict[str, JsonValue], form: Format) -> str:
 
 def is_export(path: Path) -> bool:
     """Whether the file is an export, in any of the formats."""
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         text = path.read_text(encoding="utf-8")
         if text.startswith(f"{_MARK}\n"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fmnist_models.output import run_command
+from fmnist_models.output import command_line, error_console, printable, quoted, run_command
 from tests.conftest import ROOT
 
 POINT = [sys.executable, "-m", "spaces", "point", "quick", "quick-2-16"]
@@ -44,7 +44,7 @@ def test_a_full_disk_is_told_in_a_line() -> None:
 def test_with_a_closed_output_nothing_is_printed_into_files(tmp_path: Path) -> None:
     program = """
 import os, sys
-from fmnist_models.output import run_command
+from fmnist_models.output import command_line, error_console, printable, quoted, run_command
 
 def work():
     with open("database", "w") as file:
@@ -112,3 +112,80 @@ def test_other_ends_are_as_they_were(
     with pytest.raises((RuntimeError, SystemExit)):
         run_command(end)
     assert capsys.readouterr().out == ("before\n" if end is raises else "")
+
+
+HOSTILE = "a\x1b]0;title\x07\x9b2J\rb\u202ec\udce9"
+
+
+def test_what_others_wrote_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> int:
+        print(HOSTILE, "two\nlines\tand a tab, \u00e4\u6f22")
+        print(HOSTILE, file=sys.stderr)
+        return 0
+
+    assert run_command(work) == 0
+    out, err = capsys.readouterr()
+    shown = r"a\x1b]0;title\x07\x9b2J\rb\u202ec\udce9"
+    assert (out, err) == (f"{shown} two\nlines\tand a tab, \u00e4\u6f22\n", f"{shown}\n")
+    assert printable(printable(HOSTILE)) == shown
+
+
+def test_rich_still_colours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+
+    def work() -> int:
+        error_console().print("[red]red[/red]")
+        return 0
+
+    assert run_command(work) == 0
+    assert "\x1b[31mred" in capsys.readouterr().err
+
+
+def test_what_a_terminal_has_no_letters_for_is_written_out() -> None:
+    program = (
+        "from fmnist_models.output import run_command as run; run(lambda: print('\\u6f22') or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\u6f22\n", "")
+
+
+NAMES = ["plain.json", "my model", "a'b", "$(touch x)", "`x`", "; rm x", "-x", "a\nb", HOSTILE, "*"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_command_is_typed_as_it_was_printed(name: str) -> None:
+    line = command_line("fmnist_models", "train", Path(name), "--out", Path("models", name))
+    assert line.startswith(quoted(Path(sys.executable))) or line.startswith("python ")
+    assert printable(line) == line
+    wanted = [f"./{name}" if name.startswith("-") else name, "--out", f"models/{name}"]
+    shell = ["bash", "-c", f"set -- {line.partition(' train ')[2]}; printf '%s\\0' \"$@\""]
+    said = subprocess.run(shell, capture_output=True, check=True).stdout
+    assert said == b"".join(os.fsencode(word) + b"\0" for word in wanted)
+
+
+def test_the_interpreter_is_named_as_a_shell_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first() -> str:
+        return command_line("search", "dashboard").partition(" -m ")[0]
+
+    for place in ("a", "b"):  # two environments of one interpreter
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "a" / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "a"))
+    assert first() == "python"
+    monkeypatch.setenv("PATH", str(tmp_path / "b"))
+    assert first() == str(tmp_path / "a" / "python")
+    monkeypatch.chdir(tmp_path)
+    assert first() == "a/python"
+    monkeypatch.setattr(sys, "argv", ["/bin/fmnist-search"])
+    assert command_line("search", "dashboard") == "/bin/fmnist-search dashboard"

@@ -33,6 +33,7 @@ def test_without_a_file_it_is_printed(capsys: pytest.CaptureFixture[str]) -> Non
         (["wrn", "wrn-10-1", "--epochs", "0"], "--epochs: Input should be greater than"),
         (["wrn", "wrn-10-1", "--seed", "-1"], "--seed: Input should be greater than"),
         (["wrn", "wrn-10-1", "--out", "/nowhere/x.json"], "/nowhere/x.json"),
+        (["wrn", "wrn-10-1", "--out", "x.csv"], ".json"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -42,6 +43,17 @@ def test_a_mistake_is_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_file_of_other_content_is_kept_until_forced(tmp_path: Path) -> None:
+    file = tmp_path / "six.json"
+    point = ["point", "cnn", "six", "--out", str(file)]
+    assert [main(point), main(point)] == [0, 0]
+    file.write_text("mine")
+    assert main(point) == 2
+    assert file.read_text() == "mine"
+    assert main([*point, "--force"]) == 0
+    assert read_config(file)
 
 
 def small(model: ModelConfig) -> bool:

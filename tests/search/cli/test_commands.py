@@ -1,16 +1,22 @@
 """The commands that read a database: what they refuse, import and say."""
 
+import ast
 import json
 import os
 import shutil
+import shlex
 import socket
 from importlib import import_module
 from pathlib import Path
 
+import optuna
 import pytest
 
 import search.__main__ as search_main
+from fmnist_models.config.files import ExportedConfig
+from search.errors import UsageError
 from search.results.drivers import Driver
+from search.results.export_formats import as_text, format_of
 from search.trials.driver_leases import LEASE_SECONDS
 from storage import open_database
 from tests.conftest import Refused, Unprivileged
@@ -132,3 +138,86 @@ def test_a_password_in_an_argument_is_refused(refused: Refused, command: str) ->
         search_main.main, [command, "--storage", "postgresql://u:secret@h/d"], "***", ".pgpass"
     )
     assert "secret" not in said
+
+
+HOSTILE = (
+    "a\x1b]0;title\x07",
+    "../../up",
+    "'\"\"\"\nimport os; os.system('touch x')\n",
+    "a; touch x",
+    "-x",
+    "a\nStudy b: 9 complete",
+    "<script>",
+    "[bold]x",
+    "x" * 300,
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_study_of_a_strange_name_is_refused_in_a_line(
+    searched: str, refused: Refused, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with open_database(searched) as database:
+        database.remember_study(name, database.study_identity(STUDY) or {})
+        optuna.create_study(study_name=name, storage=database.optuna_storage)
+    here = ["--storage", searched]
+    for command in (["status"], ["dashboard"], ["export", "--out", "best.py", "--force"]):
+        said = refused(search_main.main, [*command, f"--study={name}", *here], "no such name")
+        assert said[:-1].isprintable()
+    assert search_main.main(["status", *here]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("Study ") == 1
+    assert out.startswith(f"Study {STUDY}: ")
+    assert (err.count("\n"), "no such name" in err) == (1, True)
+    said = refused(search_main.main, ["status", "--study", "nope", *here], "'nope'", STUDY)
+    assert said[:-1].isprintable()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_a_database_says_is_only_text_in_a_program(
+    searched: str, folder: Path, text: str
+) -> None:
+    export = ["export", "--study", STUDY, "--storage", searched, "--out", "best.json"]
+    assert search_main.main(export) == 0
+    content = json.loads((folder / "best.json").read_text())
+    content["study"] = text
+    content["evidence"] = {text: [text, {"name": text}], "recommendation": text}
+    program = ast.parse(as_text(content, "python"))
+    kinds = [type(statement).__name__ for statement in program.body]
+    assert kinds == ["Expr", "ImportFrom", *["Assign"] * 4]
+    _, _, _, evidence, made, _ = program.body
+    assert ast.literal_eval(evidence.value) == content["evidence"]
+    given = {word.arg: word.value for word in made.value.keywords}
+    assert ast.literal_eval(given["study"]) == text
+    assert ExportedConfig.model_validate_json(as_text(content, "json")).study == text
+
+
+def test_the_ending_says_what_a_file_holds(refused: Refused, searched: str) -> None:
+    endings = ("", ".json", ".YML", ".yaml", ".py")
+    forms = ["json", "json", "yaml", "yaml", "python"]
+    assert [format_of(Path(f"x{ending}"), None) for ending in endings] == forms
+    assert format_of(Path("x.csv"), "json") == "json"
+    for name in ("x.csv", "x.toml", "quick.best"):
+        with pytest.raises(UsageError, match="--format"):
+            format_of(Path(name), None)
+    export = ["export", "--study", STUDY, "--storage", searched, "--out", "x.toml"]
+    refused(search_main.main, export, "x.toml", ".json")
+
+
+def test_what_to_type_next_can_be_typed(
+    searched: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = ["export", "--study", STUDY, "--storage", searched, "--out", "my best $x.json"]
+    assert search_main.main(export) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("Next: ")
+    assert shlex.split(line)[-4:] == ["train", "my best $x.json", "--out", f"models/{STUDY}"]
+
+
+def test_a_pipe_in_the_place_of_an_export_is_not_waited_for(
+    refused: Refused, searched: str, folder: Path
+) -> None:
+    os.mkfifo(folder / "best.json")
+    export = ["export", "--study", STUDY, "--storage", searched, "--out", "best.json"]
+    refused(search_main.main, export, "best.json")
+    refused(search_main.main, [*export, "--force"], "best.json", "no ordinary file")
