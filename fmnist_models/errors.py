@@ -64,6 +64,8 @@ def as_fmnist_error(error: BaseException) -> FmnistError | None:
         return error
     if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
         return OutputError(f"{error}; choose another place")
+    if isinstance(error, RuntimeError) and str(error).startswith("Could not determine home"):
+        return OutputError("no home is known for this user; set HOME to a folder of yours")
     if not isinstance(error, OSError):
         return None
     place = error.filename or "a file"

@@ -34,6 +34,14 @@ def expand_home(text: str) -> Path:
         ) from None
 
 
+def has_home() -> bool:
+    """Whether the user's home is known; in a container it may not be."""
+    try:
+        return Path.home().is_absolute()
+    except RuntimeError:
+        return False
+
+
 def user_cache() -> Path | None:
     """The folder of what we keep for a user; None where no home is known, as in some containers."""
     import platformdirs

@@ -16,10 +16,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fmnist_models.files import user_cache
+from fmnist_models.files import has_home
 
 WORD, HALF = ir.IntType(32), ir.IntType(16)
-KEPT = user_cache() is not None
+KEPT = has_home()
 """Whether what was compiled is kept: without a known home numba would make a folder called ~."""
 compiled = numba.njit(nogil=True, cache=KEPT, fastmath={"contract"}, error_model="numpy")
 cut = numba.njit("void(u1[::1], i8[::1], b1[::1], i8, u1[:, :, ::1])", nogil=True, cache=KEPT)

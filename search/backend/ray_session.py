@@ -20,7 +20,7 @@ from typing import Any, TextIO, cast
 
 import psutil
 
-from fmnist_models.files import expand_home
+from fmnist_models.files import expand_home, has_home
 from fmnist_models.output import Patient
 from search.backend.session_folder import RAY_FOLDER, session_folder, write_private
 from search.errors import SurroundingsError, UsageError
@@ -87,6 +87,7 @@ def _ray_in_a_session(node: Node) -> Iterator[None]:
             "RAY_AUTH_TOKEN": None,
             STORAGE_VARIABLE: None,  # may hold a password, which workers have no use for
             "PYTHONPATH": path,
+            **({} if has_home() else {"HOME": str(folder)}),  # Ray's modules want one
         }
         where: dict[str, Any] = {
             "address": "local",  # whatever $RAY_ADDRESS says

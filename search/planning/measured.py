@@ -27,6 +27,7 @@ from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset
 from fmnist_models.errors import OutputError
 from fmnist_models.files import expand_home, make_private_folder, user_cache, write_atomically
+from fmnist_models.output import quoted
 from fmnist_models.training.cost import ProbeResult, probe_images, time_probes
 from search.planning.container_limits import available_cpus
 
@@ -141,9 +142,11 @@ def measured_here(probes: Sequence[TrialConfig], dataset: Dataset, device: str) 
         measure=lambda: measure(probes, dataset, device),
         step_seconds=lambda: sample_seconds(device),
     )
+    if not is_kept:
+        return Measured(figures.precision, figures.results())
     day = time.strftime("%Y-%m-%d", time.localtime(figures.measured_at))
-    note = f"speed as measured on {day} (delete {file.path} to measure anew)"
-    return Measured(figures.precision, figures.results(), note if is_kept else "")
+    note = f"speed as measured on {day} (delete {quoted(file.path)} to measure anew)"
+    return Measured(figures.precision, figures.results(), note)
 
 
 def key_of(probes: Sequence[TrialConfig], dataset: Dataset, device: str) -> dict[str, JsonValue]:

@@ -12,11 +12,14 @@ import pytest
 
 import search.__main__ as search_main
 from fmnist_models.__main__ import main
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.data.dataset import Dataset
 from fmnist_models.data.download import find_data
 from fmnist_models.errors import DataError
 from fmnist_models.files import user_cache, write_atomically
 from search.errors import UsageError
-from search.planning.measured import FOLDER_VARIABLE, KeptFile, measured_folder
+from search.planning import measured
+from search.planning.measured import FOLDER_VARIABLE, Figures, Probed, measured_folder
 from search.workspace import checkpoint_folder
 from spaces.__main__ import main as spaces_main
 from tests.conftest import Refused
@@ -48,6 +51,12 @@ COMMANDS = [
     ["train", "config.json", "--out", "{}/out", "--seeds", "2"],
     ["export-onnx", "{}/model"],
 ]
+FIGURES = Figures(
+    measured_at=1.0,
+    step_seconds=1.0,
+    precision="fp32",
+    probed=(Probed(image_seconds=1.0, peak_bytes=0),),
+)
 GOOD = '{"model": {"family": "quick"}, "optimizer": {"kind": "sgd", "lr": 0.1}, "epochs": 1}'
 
 
@@ -129,10 +138,13 @@ def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pwd, "getpwnam", unknown)
 
 
-def test_without_a_home_what_needs_none_works(no_home: None, folder: Path, tmp_path: Path) -> None:
+def test_without_a_home_what_needs_none_works(
+    no_home: None, folder: Path, tmp_path: Path, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert user_cache() is None
-    kept = KeptFile(measured_folder(), {})
-    assert kept.read(1, 0.0) is None
+    probe = TrialConfig.model_validate_json(GOOD)
+    monkeypatch.setattr(measured, "measure", lambda *_: FIGURES)
+    assert measured.measured_here([probe], few, "cpu").note == ""
     with pytest.raises(UsageError, match="--checkpoint-dir"):
         checkpoint_folder("postgresql://u@h/d", "s", None)
     with pytest.raises(DataError, match=r"HOME.*--data-dir"):
