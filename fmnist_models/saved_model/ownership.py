@@ -40,16 +40,17 @@ _BEGINNINGS: dict[str, tuple[str, ...]] = {
         '{"model":{"family":"',
         f'{{\n  "format": "{ENSEMBLE_FORMAT}"',
     ),
-    METRICS: (f'{{\n  "format": "{METRICS_FORMAT}"',),
+    METRICS: (f'{{\n  "format": "{METRICS_FORMAT}"', '"test_interval": '),
     SEEDS: (f'{{\n  "format": "{SEEDS_FORMAT}"',),
     TEACHER: ('{\n  "source": "',),
     CARD: (f"---\nlibrary_name: {MAKER}\n",),
-    REPORT: (f'<meta name="generator" content="{MAKER}">',),
+    REPORT: (f'<meta name="generator" content="{MAKER}">', " % test accuracy (95 % interval "),
     ONNX: (MAKER,),
     CHECKPOINT: ("PK\x03\x04",),  # torch's, after the checksum
     ".png": (f"Software\0{MAKER}",),
 }
-"""What stands near the start of each, by its name or ending."""
+"""What stands near the start of each, by its name or ending; the second of METRICS and of REPORT
+stood there before they named their maker."""
 
 
 def foreign_names(folder: Path) -> list[str]:
@@ -67,7 +68,7 @@ def check_ours(folder: Path, *names: str) -> None:
     """
     for path in _so_called(folder, names or (*OURS, MEMBERS)):
         if not _is_ours(path):
-            what = "is a link" if path.is_symlink() else "was not written by this program"
+            what = "is a link" if path.is_symlink() else f"does not say that {MAKER} wrote it"
             raise OutputError(
                 f"{folder} holds something else: {path.relative_to(folder)} {what}; "
                 "move it away, or give another --out"

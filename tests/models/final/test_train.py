@@ -192,7 +192,7 @@ def test_a_file_of_somebody_elses_is_never_overwritten(
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text('{"test_accuracy": 1.0, "model": "mine"}')
     before = contents(folder)
-    with pytest.raises(OutputError, match=f"holds something else: {name} was not written"):
+    with pytest.raises(OutputError, match=f"holds something else: {name} does not say"):
         run(folder, tiny_folder, force=force)
     assert contents(folder) == before
 
