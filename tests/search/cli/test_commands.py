@@ -3,8 +3,8 @@
 import ast
 import json
 import os
-import shutil
 import shlex
+import shutil
 import socket
 from importlib import import_module
 from pathlib import Path
