@@ -14,7 +14,7 @@ __all__ = ["build_parser", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; exit status 0, 2 a mistake, 3 disk or memory full, 130 Ctrl-C, 141 pipe."""
+    """Run one command; exit status 0; 2 mistake, 3 disk or memory full, 70 a defect; 130 Ctrl-C."""
     options = build_parser().parse_args(arguments)
     return run_command(lambda: _main(options), is_work=options.command in ("train", "distill"))
 

@@ -15,6 +15,7 @@ import re
 import shlex
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,8 +24,9 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 if TYPE_CHECKING:
     from rich.console import Console
 
-READER_GONE, NOT_WRITTEN = 141, 3
-"""Exit statuses: 128 + SIGPIPE, and that of surroundings that fail."""
+READER_GONE, NOT_WRITTEN, DEFECT = 141, 3, 70
+"""Exit statuses: 128 + SIGPIPE, that of surroundings that fail, and sysexits.h's EX_SOFTWARE for an
+exception that nobody foresaw: Python's own, 1, is what a search without a result ends with."""
 CONSOLE_COMMAND = "fmnist-search"
 """The name of the command that does not depend on the working folder (see `fmnist_search.py`)."""
 _UNSHOWN = re.compile(
@@ -138,10 +140,14 @@ class Styled:
 def run_command(run: Callable[[], int], *, is_work: bool = False) -> int:
     """What `run` gives, an exit status; another one where its output was lost, unless it `is_work`.
 
-    What raises does so after what was printed is written, or lost.
+    What raises is a defect: its traceback is printed.
     """
     with patient_streams() as (out, _):
-        status = run()
+        try:
+            status = run()
+        except Exception:
+            traceback.print_exc()
+            return DEFECT
         out.flush()
         if is_work or status or out.lost is None:
             return status

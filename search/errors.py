@@ -5,6 +5,8 @@ SearchError
 ├── NoResultError       1   the search ended with no completed trial
 ├── SurroundingsError   3   database gone, disk full, ...: start again to go on
 └── Interrupted   130 / 143 SIGINT or SIGTERM, with everything saved
+
+Any other exception is a defect: a traceback, and status 70.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -10,6 +11,7 @@ import optuna
 from fmnist_models.data.dataset import load_search_data
 from fmnist_models.data.download import find_data
 from fmnist_models.output import error_console
+from search.backend.ray_watch import RayWatch
 from search.backend.sites import open_site
 from search.cli.search_options import search_program
 from search.display.live_table import Display
@@ -148,11 +150,15 @@ def _run_session(launch: Launch, prepared: Preparation) -> SearchSession:
     with launch.stop.deferred():  # also while the session closes, which must not stop half-way
         try:
             with (
-                launch.site.workers(launch.dataset) as worker,
                 launch.display.shown(session, prepared.clock),
                 launch.stop.installed(),  # again, as Ray puts a handler of its own on SIGTERM
             ):
-                _run_trials(launch, prepared, session, worker)
+                launch.site.run(
+                    partial(_run_trials, launch, prepared, session),
+                    launch.dataset,
+                    meanwhile=session.heartbeat,
+                    say=launch.display.say,
+                )
             outcome = _outcome(session, launch.stop)
         finally:
             session.close(outcome)
@@ -188,7 +194,11 @@ def _open_session(launch: Launch, prepared: Preparation) -> SearchSession:
 
 
 def _run_trials(
-    launch: Launch, prepared: Preparation, session: SearchSession, worker: type | None
+    launch: Launch,
+    prepared: Preparation,
+    session: SearchSession,
+    watch: RayWatch,
+    worker: type | None,
 ) -> None:
     from search.backend import ray_tune  # only now that Ray runs, see there
 
@@ -214,7 +224,7 @@ def _run_trials(
         threads=max(1, int(plan.cpus_per_trial)),
         checkpoint_dir=str(launch.checkpoints.folder),
     )
-    ray_tune.run_trials(supervisor, plan, worker_settings, worker)
+    ray_tune.run_trials(supervisor, plan, worker_settings, watch, worker)
 
 
 def _outcome(session: SearchSession, stop: StopRequest) -> str:

@@ -34,7 +34,7 @@ PACKAGES = {
     "search": {
         "cli": "display results errors quantities settings",
         "display": "trials errors quantities time_budget",
-        "backend": "trials planning workers errors settings signals workspace",
+        "backend": "trials planning workers errors quantities settings signals workspace",
         "results": "trials schedulers planning errors quantities settings workspace",
         "trials": "planning samplers schedulers workers errors quantities settings signals",
         "planning": "errors quantities samplers settings time_budget workers",

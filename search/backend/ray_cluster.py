@@ -5,8 +5,7 @@ Imported only once a cluster has been joined: Ray reads its environment when it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ from fmnist_models.compute.precision import (
 from fmnist_models.data.dataset import Dataset
 from fmnist_models.training.cost import CostModel
 from search.backend.ray_actor import TrialWorker
+from search.backend.ray_watch import RayDied, RayWatch, Trials
 from search.errors import SurroundingsError
 from search.planning.cost_estimate import Findings, Machine, choose_probes, measure_machine
 from search.planning.plan import Node, SearchPlan, TrialSetup
@@ -49,7 +49,8 @@ class NodeMeasurement:
 class ClusterSite:
     """The nodes of the cluster that has been joined; see `sites.Site`."""
 
-    def __init__(self, *, on_cpu: bool) -> None:
+    def __init__(self, watch: RayWatch, *, on_cpu: bool) -> None:
+        self._watch = watch
         self._by_identifier = _living_nodes()
         self.nodes: Sequence[Node] = list(self._by_identifier.values())
         has_gpus = any(node.gpus for node in self.nodes)
@@ -91,10 +92,22 @@ class ClusterSite:
     def begin(self, plan: SearchPlan) -> None:
         """Nothing to do: the cluster's Ray runs."""
 
-    @contextmanager
-    def workers(self, dataset: Dataset) -> Iterator[Any]:
-        """Their class; they get `dataset` from Ray's object store, once a node."""
-        yield tune.with_parameters(TrialWorker, dataset=dataset)
+    def run(
+        self,
+        trials: Trials,
+        dataset: Dataset,
+        *,
+        meanwhile: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
+        """As in `Site`; the workers get `dataset` from Ray's object store, once a node.
+
+        To start a cluster that is not ours anew is up to others.
+        """
+        try:
+            trials(self._watch, tune.with_parameters(TrialWorker, dataset=dataset))
+        except RayDied as death:
+            raise RayDied(f"{death}; once the cluster runs, start again to go on") from death
 
 
 def _living_nodes() -> dict[str, Node]:

@@ -22,7 +22,13 @@ import psutil
 
 from fmnist_models.files import expand_home, has_home
 from fmnist_models.output import Patient
-from search.backend.session_folder import RAY_FOLDER, session_folder, write_private
+from search.backend.ray_watch import RayWatch, watch_joined, watch_ours
+from search.backend.session_folder import (
+    RAY_FOLDER,
+    processes_of_session,
+    session_folder,
+    write_private,
+)
 from search.errors import SurroundingsError, UsageError
 from search.planning.plan import Node
 from search.settings import STORAGE_VARIABLE
@@ -41,6 +47,8 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # Ray's snapshots of an experiment are never restored from: SQL is the only truth.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    # Nor is its count of the cluster's resources looked at, which waits for ever for a dead Ray.
+    "TUNE_STATE_REFRESH_PERIOD": "1000000000",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     # A result may be a failure, without metrics.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -56,25 +64,25 @@ NO_TOKEN = "FMNIST_SEARCH_CLUSTER_WITHOUT_TOKEN"
 
 
 @contextmanager
-def ray_alone(node: Node) -> Iterator[None]:
+def ray_alone(node: Node) -> Iterator[RayWatch]:
     """A Ray of our own on this machine's loopback, with what `node` has, for the block.
 
-    Raises SurroundingsError when it does not start: on a busy machine it may take too long for
-    itself, so it is tried again.
+    The block is given its watch. Raises SurroundingsError when it does not start: on a busy machine
+    it may take too long for itself, so it is tried again.
     """
     with ExitStack() as stack:
         for is_last in (False, True):
             try:
-                stack.enter_context(_ray_in_a_session(node))
+                watch = stack.enter_context(_ray_in_a_session(node))
                 break
             except SurroundingsError:
                 if is_last:
                     raise
-        yield
+        yield watch
 
 
 @contextmanager
-def _ray_in_a_session(node: Node) -> Iterator[None]:
+def _ray_in_a_session(node: Node) -> Iterator[RayWatch]:
     with session_folder() as folder:
         token = folder / "token"
         write_private(token, secrets.token_hex(32))
@@ -99,45 +107,67 @@ def _ray_in_a_session(node: Node) -> Iterator[None]:
             "_temp_dir": str(folder / RAY_FOLDER),
         }
         with _environment(forced), _initialized(where, "here", folder):
-            yield
+            yield watch_ours(folder)
 
 
 @contextmanager
-def ray_joined(address: str) -> Iterator[None]:
+def ray_joined(address: str) -> Iterator[RayWatch]:
     """The cluster at `address` (auto, or HOST:PORT) for the block; our code travels to its nodes.
 
-    Raises UsageError where its token is missing, SurroundingsError when it cannot be joined.
+    The block is given its watch. Raises UsageError where its token is missing, SurroundingsError
+    when it cannot be joined.
     """
     forced = _token_environment(os.environ)
     _check_port(address)
     code = [str(ROOT / room) for room in ROOMS]
     runtime = {"py_modules": code, "excludes": ["__pycache__", "*.pyc"]}
     where = {"address": address, "runtime_env": runtime}
-    with _environment(forced), _initialized(where, address):
-        yield
+    with _environment(forced), _initialized(where, address) as context:
+        yield watch_joined(context.address_info)
 
 
 @contextmanager
-def _initialized(
-    where: Mapping[str, Any], place: str, folder: Path | None = None
-) -> Iterator[None]:
+def _initialized(where: Mapping[str, Any], place: str, folder: Path | None = None) -> Iterator[Any]:
+    """Ray for the block, which is given what ray.init gives."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with handlers_kept():
         import ray
-    with _shut_down(folder):
+    loud = bool(os.environ.get(RAY_OUTPUT))
+    with _off_stdout(loud), _shut_down(folder):
         with handlers_kept():
-            loud = bool(os.environ.get(RAY_OUTPUT))
             level = logging.INFO if loud else logging.CRITICAL
             logging.getLogger("ray").setLevel(level)
             _reread_environment()
             try:
                 with nullcontext() if loud else _silent_and_lean():
-                    ray.init(log_to_driver=loud, logging_level=level, **where)
+                    context = ray.init(log_to_driver=loud, logging_level=level, **where)
             except Exception as error:  # Ray raises whatever comes to hand, plain Exception too
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise SurroundingsError(f"Ray did not start ({place}): {first}") from error
+        yield context
+
+
+@contextmanager
+def _off_stdout(loud: bool) -> Iterator[None]:
+    """What Ray tells of its dead processes in the block goes to stderr, if anywhere.
+
+    `log_to_driver` does not switch that off.
+    """
+    from ray._private import worker as found
+
+    worker: Any = found
+    usual = worker.print_to_stdstream
+
+    def tell(data: dict[str, Any], *arguments: Any, **options: Any) -> None:
+        if loud:
+            usual({**data, "is_err": True}, *arguments, **options)
+
+    worker.print_to_stdstream = tell
+    try:
         yield
+    finally:
+        worker.print_to_stdstream = usual
 
 
 @contextmanager
@@ -215,21 +245,12 @@ def _shut_down(folder: Path | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        everything = psutil.Process().children(recursive=True) if folder else []
-        ours = [process for process in everything if _is_rays(process, str(folder))]
+        ours = processes_of_session(folder) if folder else []
         ray.shutdown()
         for process in ours:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(ours, timeout=5)
-
-
-def _is_rays(process: psutil.Process, folder: str) -> bool:
-    try:
-        words = process.cmdline()
-    except psutil.Error:
-        return False
-    return any(word.startswith("ray::") or folder in word for word in words)
 
 
 def _reread_environment() -> None:

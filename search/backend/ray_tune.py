@@ -8,8 +8,9 @@ Imported only once Ray runs: Ray reads its environment when it is imported.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import ray
@@ -21,7 +22,9 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from search.backend.ray_actor import TrialWorker
+from search.backend.ray_watch import RayDied, RayWatch
 from search.backend.session_folder import session_folder
+from search.backend.tune_run import LEAVE_SECONDS, StopTune, TuneRun, run_watched
 from search.errors import SurroundingsError
 from search.planning.plan import SearchPlan, TrialSize
 from search.planning.trial_needs import TrialNeeds
@@ -39,37 +42,38 @@ MOST_RESTARTS = 5
 """So often Ray Tune is started again in a launch when it has broken down itself."""
 
 
-class _StopTune(BaseException):
-    """Ends Ray Tune at once, between two events: by itself it would wait for epochs to end.
-
-    No Exception, so that nothing in Ray Tune takes it for a trial's.
-    """
-
-
 def kill_worker(worker: Any) -> None:
-    """End a worker's process, whatever it is doing."""
-    ray.kill(worker)
+    """End a worker's process, whatever it is doing; of a Ray that is dead nothing is waited for."""
+    thread = Thread(target=ray.kill, args=(worker,), daemon=True)
+    thread.start()
+    thread.join(LEAVE_SECONDS)
 
 
 def run_trials(
     supervisor: Supervisor,
     plan: SearchPlan,
     settings: WorkerSettings,
+    watch: RayWatch,
     worker: type[tune.Trainable] | None = None,
 ) -> None:
-    """Run trials until the supervisor says stop; Ray must have been started.
+    """Run trials until the supervisor says stop, on the Ray that `watch` looks after.
 
     `worker` is the class of the workers, TrialWorker by default. An exception in the session (a
     lost database, say) stops the trials and is raised when they have been told to stop. What still
     ran is left RUNNING for the session to give up: each is at most one epoch past its checkpoint.
+    Raises RayDied, with what ran queued again.
     """
     for _ in range(1 + MOST_RESTARTS):
         try:
-            _run_tune(_Run(supervisor, plan, settings), worker or TrialWorker)
+            with session_folder() as scratch:
+                run = TuneRun(supervisor, plan, settings, watch)
+                run_watched(run, partial(_run_tune, run, worker or TrialWorker, scratch))
             break
-        except _StopTune:
-            supervisor.kill_all()
-            break
+        except RayDied as death:
+            if supervisor.is_to_stop:
+                break
+            supervisor.interrupt_all(str(death))
+            raise
         except Exception as error:  # Tune's own; the session's are in supervisor.error
             first = (str(error).strip() or type(error).__name__).splitlines()[-1]
             supervisor.lose_all(f"Ray Tune broke down: {first}")
@@ -80,29 +84,32 @@ def run_trials(
         raise supervisor.error
 
 
-def _run_tune(run: _Run, worker: type[tune.Trainable]) -> None:
-    with session_folder() as scratch:
-        tuner = tune.Tuner(
-            tune.with_resources(worker, _resources(run.plan)),
-            tune_config=tune.TuneConfig(
-                num_samples=-1,
-                search_alg=_SessionSearcher(run),
-                scheduler=_SessionScheduler(run),
-                max_concurrent_trials=run.plan.concurrency,
-                reuse_actors=True,
-                trial_name_creator=lambda trial: f"trial_{trial.config['number']}",
-                trial_dirname_creator=lambda trial: f"trial_{trial.config['number']}",
-            ),
-            run_config=tune.RunConfig(
-                name="trials",
-                storage_path=str(scratch),
-                stop=_SessionStopper(run),
-                # Ray would keep them on the driver's disk, where another node cannot write.
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                verbose=0,
-            ),
-        )
+def _run_tune(run: TuneRun, worker: type[tune.Trainable], scratch: Path) -> None:
+    tuner = tune.Tuner(
+        tune.with_resources(worker, _resources(run.plan)),
+        tune_config=tune.TuneConfig(
+            num_samples=-1,
+            search_alg=_SessionSearcher(run),
+            scheduler=_SessionScheduler(run),
+            max_concurrent_trials=run.plan.concurrency,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: f"trial_{trial.config['number']}",
+            trial_dirname_creator=lambda trial: f"trial_{trial.config['number']}",
+        ),
+        run_config=tune.RunConfig(
+            name="trials",
+            storage_path=str(scratch),
+            stop=_SessionStopper(run),
+            # Ray would keep them on the driver's disk, where another node cannot write.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            verbose=0,
+        ),
+    )
+    try:
         tuner.fit()
+    except StopTune:
+        if not run.is_left:
+            run.supervisor.kill_all()
 
 
 def _resources(plan: SearchPlan) -> Any:
@@ -132,38 +139,18 @@ def config_of(
     }
 
 
-@dataclass
-class _Run:
-    """What the adapters share: whom they hand on to, and Ray's live trials by our numbers."""
-
-    supervisor: Supervisor
-    plan: SearchPlan
-    settings: WorkerSettings
-    trials: dict[int, Any] = field(default_factory=dict)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its experiments to disk; of a search nothing is kept there, SQL has it."""
-        return {}
-
-    def turn(self) -> None:
-        """A turn of Tune's loop; ends Tune where the search is to stop."""
-        self.trials = {n: t for n, t in self.trials.items() if not t.is_finished()}
-        workers = {n: t.temporary_state.ray_actor for n, t in self.trials.items()}
-        if self.supervisor.turn(workers):
-            raise _StopTune
-
-
 class _SessionSearcher(Searcher):
     """Ray's view of where configurations come from."""
 
-    def __init__(self, run: _Run) -> None:
+    def __init__(self, run: TuneRun) -> None:
         super().__init__()
         self._run = run
 
     def suggest(self, trial_id: str) -> Any:
-        if self._run.supervisor.is_over:
-            return Searcher.FINISHED
-        started = self._run.supervisor.next_trial()
+        with self._run.session() as supervisor:
+            if supervisor.is_over:
+                return Searcher.FINISHED
+            started = supervisor.next_trial()
         if started is None:
             self._run.turn()  # while Tune waits here, nothing else takes one
             return None
@@ -182,7 +169,7 @@ class _SessionSearcher(Searcher):
 class _SessionScheduler(FIFOScheduler):
     """Ray's view of who decides: sees every result before anyone else does."""
 
-    def __init__(self, run: _Run) -> None:
+    def __init__(self, run: TuneRun) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._run = run
 
@@ -190,11 +177,15 @@ class _SessionScheduler(FIFOScheduler):
         self._run.trials[trial.config["number"]] = trial
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        goes_on = self._run.supervisor.result(trial.config["number"], result.get(MESSAGE, ""))
+        with self._run.session() as supervisor:
+            goes_on = supervisor.result(trial.config["number"], result.get(MESSAGE, ""))
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        self._run.supervisor.lost(trial.config["number"], _lost_reason(trial.error_file))
+        if self._run.watch.death():
+            return  # no fault of the trial's: see `_run_watched`
+        with self._run.session() as supervisor:
+            supervisor.lost(trial.config["number"], _lost_reason(trial.error_file))
 
 
 def _lost_reason(error_file: str | None) -> str:
@@ -212,7 +203,7 @@ def _lost_reason(error_file: str | None) -> str:
 class _SessionStopper(Stopper):
     """Ray's view of when all is over."""
 
-    def __init__(self, run: _Run) -> None:
+    def __init__(self, run: TuneRun) -> None:
         self._run = run
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:

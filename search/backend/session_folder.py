@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from search.errors import SurroundingsError
 
 SESSION_PREFIX = "fmnist-search-"
@@ -59,6 +61,22 @@ def _sweep(place: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(lock)
+
+
+def processes_of_session(folder: Path) -> list[psutil.Process]:
+    """The other processes that have files open of the Ray session in `folder`: all of Ray's.
+
+    Those whose raylet was killed are no descendants of this process any more, and go on.
+    """
+
+    def is_rays(process: psutil.Process) -> bool:
+        try:
+            return any(Path(file.path).is_relative_to(folder) for file in process.open_files())
+        except (psutil.Error, OSError):  # it is gone, or another user's
+            return False
+
+    found = (process for process in psutil.process_iter() if process.pid != os.getpid())
+    return [process for process in found if is_rays(process)]
 
 
 def write_private(path: Path, text: str) -> None:

@@ -8,9 +8,9 @@ node, so that every trial sees the very same images and no node needs a copy or 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from math import ceil
-from typing import Any, Protocol
+from typing import Protocol
 
 from fmnist_models.compute.precision import (
     card_memory_bytes,
@@ -21,9 +21,13 @@ from fmnist_models.compute.precision import (
 from fmnist_models.data.dataset import Dataset
 from search.backend.ray_begun import ray_begun
 from search.backend.ray_session import ray_joined
+from search.backend.ray_watch import RayDied, Trials
 from search.planning.cost_estimate import Findings, measure_machine
 from search.planning.plan import Node, SearchPlan, TrialSetup, this_machine
 from spaces import Space
+
+MOST_RESTARTS = 2
+"""So often Ray is started again in a launch."""
 
 
 class Site(Protocol):
@@ -36,10 +40,21 @@ class Site(Protocol):
         """Time some networks of the space here; see `cost_estimate.measure_machine`."""
 
     def begin(self, plan: SearchPlan) -> None:
-        """Begin to start Ray for `plan`; `workers` waits for it. Nothing is timed from here on."""
+        """Begin to start Ray for `plan`; `run` waits for it. Nothing is timed from here on."""
 
-    def workers(self, dataset: Dataset) -> AbstractContextManager[Any]:
-        """Ray, ready to run trials for the block, which is given the class of the workers."""
+    def run(
+        self,
+        trials: Trials,
+        dataset: Dataset,
+        *,
+        meanwhile: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
+        """Run `trials` on Ray; where one of our own dies, again on another one.
+
+        `meanwhile` is called every second while Ray is waited for; `say` is told a line when it
+        has died. Raises RayDied where that does not help.
+        """
 
 
 @contextmanager
@@ -52,10 +67,10 @@ def open_site(address: str | None, *, on_cpu: bool) -> Iterator[Site]:
         with ExitStack() as begun:
             yield LocalSite("cpu" if on_cpu else default_device(), begun)
         return
-    with ray_joined(address):
+    with ray_joined(address) as watch:
         from search.backend.ray_cluster import ClusterSite
 
-        yield ClusterSite(on_cpu=on_cpu)
+        yield ClusterSite(watch, on_cpu=on_cpu)
 
 
 class LocalSite:
@@ -66,7 +81,7 @@ class LocalSite:
 
     def __init__(self, device: str, begun: ExitStack) -> None:
         self.device, self._begun = device, begun
-        self._wait_for_ray: Callable[[], None] | None = None
+        self._node: Node | None = None
         gpus = gpu_count() if device != "cpu" else 0
         self.nodes: Sequence[Node] = [this_machine(gpus, card_memory_bytes(device))]
 
@@ -82,13 +97,27 @@ class LocalSite:
         Each holds torch, and where trials share a GPU they may be far fewer than cores.
         """
         cores = ceil(plan.concurrency * plan.cpus_per_trial)
-        node = self.nodes[0].model_copy(update={"cpus": float(cores)})
-        self._wait_for_ray = self._begun.enter_context(ray_begun(node))
+        self._node = self.nodes[0].model_copy(update={"cpus": float(cores)})
+        self._wait_for_ray = self._begun.enter_context(ray_begun(self._node))
 
-    @contextmanager
-    def workers(self, dataset: Dataset) -> Iterator[Any]:
+    def run(
+        self,
+        trials: Trials,
+        dataset: Dataset,
+        *,
+        meanwhile: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
         """As in `Site`; workers read the data themselves."""
-        assert self._wait_for_ray, "begin comes first"
-        with self._begun.pop_all():
-            self._wait_for_ray()
-            yield None
+        assert self._node, "begin comes first"
+        for remaining in reversed(range(1 + MOST_RESTARTS)):
+            with self._begun.pop_all():
+                watch = self._wait_for_ray(meanwhile)
+                try:
+                    trials(watch, None)
+                    break
+                except RayDied as death:
+                    if not remaining:
+                        raise RayDied(f"{death}, again and again; start again to go on") from death
+                    say(f"{death}; starting another one")
+            self._wait_for_ray = self._begun.enter_context(ray_begun(self._node))

@@ -225,6 +225,18 @@ class SearchSession:
         self._note_end(live, "FAIL", reason)
         return True
 
+    def interrupt(self, reason: str) -> None:
+        """Give up all trials that run through no fault of their own, and queue them again.
+
+        As where a driver dies, one under which this happens again and again may be its cause.
+        """
+        for live in list(self._live.values()):
+            self._give_up(live.trial_id, reason)
+            self._note_end(live, "FAIL", reason)
+
+    def _give_up(self, trial_id: int, reason: str) -> None:
+        self._outage.repeat(lambda again: give_up(self.store, trial_id, reason, died=True))
+
     def _lose(self, number: int) -> None:
         """Let go of a trial that a person has ended, or a driver that took this one for dead."""
         self._observer.say(

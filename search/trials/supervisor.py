@@ -90,6 +90,11 @@ class Supervisor:
         """Whether no more trials are to be started."""
         return self.error is not None or self.session.is_done
 
+    @property
+    def is_to_stop(self) -> bool:
+        """Whether those that run are to be stopped as well."""
+        return self.is_over or self._stop.is_due()
+
     def next_trial(self) -> StartedTrial | None:
         """The next trial, watched from now on; None while there is none to be started."""
         return self._attempt(self._start_next)
@@ -108,7 +113,7 @@ class Supervisor:
         self._attempt(self.session.heartbeat)
         self._attempt(self._observer.tick)
         self._attempt(self._end_stalled, workers)
-        return self.is_over or self._stop.is_due()
+        return self.is_to_stop
 
     def _end_stalled(self, workers: Mapping[int, Any]) -> None:
         now = self._clock()
@@ -174,6 +179,11 @@ class Supervisor:
         """The runner itself failed, and every worker with it."""
         for number in list(self._watched):
             self.lost(number, reason)
+
+    def interrupt_all(self, reason: str) -> None:
+        """Every worker is gone through no fault of its trial."""
+        self._watched.clear()
+        self._attempt(self.session.interrupt, reason)
 
     def _fail(self, number: int, kind: FailureKind, reason: str) -> None:
         del self._watched[number]

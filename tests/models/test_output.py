@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,15 +104,6 @@ def raises() -> int:
     raise RuntimeError("a defect")
 
 
-@pytest.mark.parametrize("end", [raises, lambda: sys.exit(2)])
-def test_other_ends_are_as_they_were(
-    end: Callable[[], int], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises((RuntimeError, SystemExit)):
-        run_command(end)
-    assert capsys.readouterr().out == ("before\n" if end is raises else "")
-
-
 HOSTILE = "a\x1b]0;title\x07\x9b2J\rb\u202ec\udce9"
 
 
@@ -189,3 +179,16 @@ def test_the_interpreter_is_named_as_a_shell_finds_it(
     assert first() == "a/python"
     monkeypatch.setattr(sys, "argv", ["/bin/fmnist-search"])
     assert command_line("search", "dashboard") == "/bin/fmnist-search dashboard"
+
+
+def test_a_defect_is_no_search_without_a_result(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raises) == 70
+    out, err = capsys.readouterr()
+    assert out == "before\n"
+    assert err.startswith("Traceback")
+    assert err.endswith("RuntimeError: a defect\n")
+
+
+def test_who_exits_himself_does() -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run_command(lambda: sys.exit(2))

@@ -52,6 +52,14 @@ class Patient(MadeUp):
         return super().step()
 
 
+class Steady(MadeUp):
+    """Takes its time for an epoch, so that it is still at it when something else dies."""
+
+    def step(self) -> dict[str, str]:
+        time.sleep(0.5)
+        return super().step()
+
+
 class SlowToLetGo(MadeUp):
     """Takes longer to let go of a trial than Ray waits for a teardown."""
 
@@ -63,4 +71,4 @@ class SlowToLetGo(MadeUp):
         time.sleep(30)
 
 
-KINDS = {kind.__name__: kind for kind in (MadeUp, Faulty, Patient, SlowToLetGo)}
+KINDS = {kind.__name__: kind for kind in (MadeUp, Faulty, Patient, Steady, SlowToLetGo)}

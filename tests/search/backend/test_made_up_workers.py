@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from search.backend.ray_session import ray_alone
+from search.backend.ray_watch import RayWatch
 from storage import Database
 from tests.search.checker import check_study
 from tests.search.loop import STUDY
@@ -17,19 +18,19 @@ from tests.search.ray_loop import NODE, search_on_ray
 
 
 @pytest.fixture(scope="module")
-def only_ray() -> Iterator[Any]:
-    """Give one Ray for all, whose workers import no torch: of those that die here many start."""
+def only_ray() -> Iterator[tuple[Any, RayWatch]]:
+    """Give one Ray for all and its watch; its workers import no torch: many die and start."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_preload_python_modules", "")
         import ray
 
-        with ray_alone(NODE):
-            yield ray
+        with ray_alone(NODE) as watch:
+            yield ray, watch
 
 
 @pytest.fixture
-def ray(only_ray: Any) -> Iterator[Any]:
-    """Give Ray whole for a search; what the search leaves of it is freed."""
+def watch(only_ray: tuple[Any, RayWatch]) -> Iterator[RayWatch]:
+    """Give the watch of a Ray that a search has whole; what the search leaves of it is freed."""
     from ray.util.placement_group import (
         PlacementGroup,
         PlacementGroupID,
@@ -37,7 +38,7 @@ def ray(only_ray: Any) -> Iterator[Any]:
         remove_placement_group,
     )
 
-    yield only_ray
+    yield only_ray[1]
     for group, about in placement_group_table().items():
         if about["state"] != "REMOVED":
             remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
@@ -45,9 +46,9 @@ def ray(only_ray: Any) -> Iterator[Any]:
 
 @pytest.mark.filterwarnings("default")
 def test_trials_go_wrong_and_the_others_do_not_notice(
-    ray: Any, database: Database, tmp_path: Path
+    watch: RayWatch, database: Database, tmp_path: Path
 ) -> None:
-    search_on_ray(database, 24, "Faulty")
+    search_on_ray(database, 24, "Faulty", watch)
     failed = [t.number for t in check_study(database, STUDY, 24) if t.state.name == "FAIL"]
     reasons = faults_taken(tmp_path / "faults")
     assert failed == sorted(reasons)
@@ -56,6 +57,6 @@ def test_trials_go_wrong_and_the_others_do_not_notice(
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_slow_teardown_loses_no_trial(ray: Any, database: Database) -> None:
-    search_on_ray(database, 8, "SlowToLetGo")
+def test_a_slow_teardown_loses_no_trial(watch: RayWatch, database: Database) -> None:
+    search_on_ray(database, 8, "SlowToLetGo", watch)
     assert len(check_study(database, STUDY, 8)) == 8

@@ -22,7 +22,7 @@ def test_what_starting_raised_is_raised_by_waiting() -> None:
     with ray_begun(IMPOSSIBLE) as wait:
         for _ in range(2):
             with pytest.raises(SurroundingsError, match=r"Ray did not start \(here\): "):
-                wait()
+                wait(lambda: None)
     assert "ray" not in {thread.name for thread in threading.enumerate()}
 
 

@@ -11,6 +11,7 @@ from fmnist_models.training.cost import CostModel
 from search.planning.trial_needs import TrialNeeds
 from search.signals import StopRequest
 from search.time_budget import Budget
+from search.trials.retry_chain import MOST_DEATHS, Chain
 from search.trials.supervisor import Supervisor
 from search.workers.checkpoints import CheckpointStore
 from search.workers.messages import EpochDone, Failed, Failure, Resumed
@@ -192,6 +193,27 @@ def test_all_trials_of_a_broken_runner_are_lost_one_by_one(database: Database) -
     supervisor.lose_all("Ray Tune broke down")
     assert [state_of(supervisor, number) for number in numbers] == [TrialState.FAIL] * 2
     assert supervisor.error is None
+    supervisor.session.close("done")
+
+
+def test_where_ray_dies_no_trial_is_blamed_unless_it_dies_with_it_again_and_again(
+    database: Database,
+) -> None:
+    supervisor = Supervised(database)
+    numbers = []
+    for _ in range(MOST_DEATHS):
+        numbers += [supervisor.next_trial().number for _ in range(2)]
+        supervisor.interrupt_all("Ray died")
+        supervisor.lost(numbers[-1], "late news")
+    assert supervisor.error is None
+    assert [state_of(supervisor, number) for number in numbers] == [TrialState.FAIL] * 6
+    reasons = [ended.reason for ended in supervisor.listener.ended]
+    assert reasons == ["Ray died"] * 6
+    chains = [Chain.of(supervisor.session.study.get_trials()[n].user_attrs) for n in numbers]
+    assert [chain.retries for chain in chains] == [0] * 6
+    assert [len(chain.repeats) for chain in chains] == [0, 0, 1, 1, 2, 2]
+    assert supervisor.next_trial().number == 6
+    assert Chain.of(supervisor.session.study.get_trials()[6].user_attrs).repeats == ()
     supervisor.session.close("done")
 
 
