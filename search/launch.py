@@ -149,10 +149,7 @@ def _run_session(launch: Launch, prepared: Preparation) -> SearchSession:
     outcome = "failed"
     with launch.stop.deferred():  # also while the session closes, which must not stop half-way
         try:
-            with (
-                launch.display.shown(session, prepared.clock),
-                launch.stop.installed(),  # again, as Ray puts a handler of its own on SIGTERM
-            ):
+            with launch.display.shown(session, prepared.clock):
                 launch.site.run(
                     partial(_run_trials, launch, prepared, session),
                     launch.dataset,
@@ -224,7 +221,8 @@ def _run_trials(
         threads=max(1, int(plan.cpus_per_trial)),
         checkpoint_dir=str(launch.checkpoints.folder),
     )
-    ray_tune.run_trials(supervisor, plan, worker_settings, watch, worker)
+    with launch.stop.installed():  # again, as each Ray puts a handler of its own on SIGTERM
+        ray_tune.run_trials(supervisor, plan, worker_settings, watch, worker)
 
 
 def _outcome(session: SearchSession, stop: StopRequest) -> str:

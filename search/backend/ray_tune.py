@@ -108,8 +108,9 @@ def _run_tune(run: TuneRun, worker: type[tune.Trainable], scratch: Path) -> None
     try:
         tuner.fit()
     except StopTune:
-        if not run.is_left:
-            run.supervisor.kill_all()
+        if run.is_left:
+            raise  # with all that Tune has: see there
+        run.supervisor.kill_all()
 
 
 def _resources(plan: SearchPlan) -> Any:
