@@ -28,7 +28,7 @@ READER_GONE, NOT_WRITTEN, DEFECT = 141, 3, 70
 """Exit statuses: 128 + SIGPIPE, that of surroundings that fail, and sysexits.h's EX_SOFTWARE for an
 exception that nobody foresaw: Python's own, 1, is what a search without a result ends with."""
 CONSOLE_COMMAND = "fmnist-search"
-"""The name of the command that does not depend on the working folder (see `fmnist_search.py`)."""
+"""The name of the command that does not depend on the working folder (search/cli/console.py)."""
 _UNSHOWN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )

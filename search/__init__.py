@@ -3,7 +3,10 @@
     from search import SearchSettings, run_search
     run_search(SearchSettings(space="quick", trials=12, study="quick"))
 
-Either name brings what it needs when it is first asked for: the package itself imports nothing.
+    from search import open_study
+    open_study("quick").trials()  # a pandas frame, as is .epochs(); .figure("history")
+
+Each name brings what it needs when it is first asked for: the package itself imports nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from search.launch import run_search
+    from search.report.frames import open_study
     from search.settings import SearchSettings
 
 if sys.argv[:1] == ["-m"]:  # `python -m search` in a folder that may hold a storage.py
@@ -21,9 +25,13 @@ if sys.argv[:1] == ["-m"]:  # `python -m search` in a folder that may hold a sto
 
     exit_if_hidden()
 
-__all__ = ["SearchSettings", "run_search"]
+__all__ = ["SearchSettings", "open_study", "run_search"]
 
-_HOMES = {"SearchSettings": "search.settings", "run_search": "search.launch"}
+_HOMES = {
+    "SearchSettings": "search.settings",
+    "open_study": "search.report.frames",
+    "run_search": "search.launch",
+}
 
 
 def __getattr__(name: str) -> Any:

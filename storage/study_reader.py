@@ -59,6 +59,11 @@ class StudyReader:
         rows = self.connections.rows(self._select(tables.trial, number))
         return TrialRecord.model_validate(dict(rows[0])) if rows else None
 
+    def trial_records(self) -> list[TrialRecord]:
+        """What our tables hold of all trials, by number."""
+        rows = self.connections.rows(self._select(tables.trial, None))
+        return [TrialRecord.model_validate(dict(row)) for row in rows]
+
     def running_trials(self) -> list[RunningTrial]:
         """The RUNNING trials, by number, with the launches that they belong to."""
         return [RunningTrial(*row) for row in self._ask(optuna_tables.RUNNING)]
@@ -108,6 +113,11 @@ class StudyReader:
         query = self._select(tables.decision, number).where(tables.decision.c.epoch == epoch)
         rows = self.connections.rows(query)
         return DecisionRow.model_validate(dict(rows[0])) if rows else None
+
+    def decisions(self) -> list[DecisionRow]:
+        """The decisions on all trials, by trial and epoch."""
+        rows = self.connections.rows(self._select(tables.decision, None))
+        return [DecisionRow.model_validate(dict(row)) for row in rows]
 
     def values_after(self, after: int) -> list[ReportedValue]:
         """The intermediate values with an id above `after`, in the order of their ids.

@@ -61,6 +61,7 @@ LONGEST_FIRST = (
     "models/training/test_micro_batches.py",
     "storage/test_storage_open.py",
     "models/report/test_report.py",
+    "search/report/test_page.py",
     "search/trials/test_supervisor.py",
     "models/saved_model/test_predict.py",
     "models/final/test_watched.py",

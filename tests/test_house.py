@@ -23,7 +23,6 @@ TABLE = {
         {"ray", "optuna", "optuna_dashboard", "rich"},
     ),
     "run_search.py": ({"search", "fmnist_models"}, set()),
-    "fmnist_search.py": ({"fmnist_models"}, set()),
 }
 ROOMS = {"fmnist_models", "spaces", "storage", "search", "run_search", "tests", "benchmarks"}
 HEAVY = set().union(*(heavy for _, heavy in TABLE.values()))
@@ -32,9 +31,10 @@ HEAVY = set().union(*(heavy for _, heavy in TABLE.values()))
 # named (`search/launch.py`, the two `__main__.py`) stands above all packages and may import any.
 PACKAGES = {
     "search": {
-        "cli": "display results errors quantities settings",
+        "cli": "display report results errors quantities settings",
         "display": "trials errors quantities time_budget",
         "backend": "trials planning workers errors quantities settings signals workspace",
+        "report": "results trials schedulers workers errors quantities settings",
         "results": "trials schedulers planning errors quantities settings workspace",
         "trials": "planning samplers schedulers workers errors quantities settings signals",
         "planning": "errors quantities samplers settings time_budget workers",

@@ -3,7 +3,8 @@ r"""Load without Ray: a large study (L1), many drivers (L3), with faults (L4), m
     python -m benchmarks.speed.load --out results/load.json
     python -m benchmarks.speed.load L1 --trials 2000  # smaller; others take --trials too
 
-L1: 10,000 trials of 9 epochs in one SQLite file; what it takes to open, ask, tell, show, export.
+L1: 10,000 trials of 9 epochs in one SQLite file; what it takes to open, ask, tell, show, export,
+report.
 L3: 8 drivers on one PostgreSQL, 480 trials in all. L4: the same with 15 SIGKILLs (each driver is
 started again), 3 SIGSTOPs beyond the lease, and a restart of the server. L6: memory of one driver
 over 2,000 trials.
@@ -102,14 +103,15 @@ def large_study(folder: Path, trials: int) -> dict[str, Any]:
         session.close("done")
     figures["open_seconds"] = opening
     figures["driver_memory_bytes"] = rss_bytes()
-    for name in ("status", "export"):
-        extra = ["--out", str(folder / "best.json")] if name == "export" else []
+    for name, file in (("status", ""), ("export", "best.json"), ("report", "report.html")):
+        extra = ["--out", str(folder / file)] if file else []
         command = [sys.executable, "-m", "search", name, "--storage", url, "--study", STUDY, *extra]
         figures[f"{name}_seconds"], _ = timed(
             lambda command=command: subprocess.run(
                 command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL
             )
         )
+    figures["report_bytes"] = (folder / "report.html").stat().st_size
     return {"trials": trials, **figures}
 
 

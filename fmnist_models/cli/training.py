@@ -30,7 +30,7 @@ Options = argparse.Namespace
 def train(options: Options) -> int:
     """Train one model, an ensemble, or several seeds of a model."""
     check_apart(options.config, options.out, options.force)
-    config, foreseen = read_export(options.config)
+    config, foreseen, options.origin = read_export(options.config)
     config = _changed(config, options.epochs, options.seed)
     device = _training_device(options.device)
     files = find_data(options.data_dir)
@@ -181,7 +181,7 @@ def _train_members(
 def distill(options: Options) -> int:
     """Train one model that a teacher helps."""
     check_apart(options.config, options.out, options.force)
-    config, foreseen = read_export(options.config)
+    config, foreseen, options.origin = read_export(options.config)
     config = _changed(config, options.epochs, options.seed)
     device = _training_device(options.device)
     from fmnist_models.final.distill import DistillConfig
@@ -260,7 +260,7 @@ def _watched(options: Options) -> tuple[Say, Extras]:
     from fmnist_models.final.progress import Bar
     from fmnist_models.final.train import Extras
 
-    extras = Extras(test=not options.no_test, report=not options.no_report)
+    extras = Extras(test=not options.no_test, report=not options.no_report, origin=options.origin)
     if not sys.stderr.isatty():
         return _to_stderr, extras
     console = error_console()

@@ -37,6 +37,19 @@ class ExportedConfig(Config):
     ] = None
 
 
+class Origin(Config):
+    """Where a configuration was found: in which study, by which trial, and what that reached."""
+
+    study: str
+    trial: int
+    validation_accuracy: Probability
+
+    def __str__(self) -> str:
+        study = " ".join(self.study.split())
+        reached = f"{100 * self.validation_accuracy:.2f} % validation accuracy"
+        return f"search {study}, trial {self.trial}, {reached}"
+
+
 def parse_config(text: str, source: str = "configuration") -> TrialConfig:
     """The configuration in `text`: a bare `TrialConfig` or an export, as JSON.
 
@@ -92,12 +105,15 @@ def read_config(path: Path) -> TrialConfig:
     return read_export(path)[0]
 
 
-def read_export(path: Path) -> tuple[TrialConfig, float | None]:
-    """Likewise, with the seconds that its final training is to take where the file says so."""
+def read_export(path: Path) -> tuple[TrialConfig, float | None, Origin | None]:
+    """Likewise, with the seconds of its final training, and its origin, where the file has them."""
     content = _parse(_json_text(path), str(path))
-    if isinstance(content, ExportedConfig):
-        return content.config, content.final_seconds
-    return content, None
+    if not isinstance(content, ExportedConfig):
+        return content, None, None
+    origin = Origin(
+        study=content.study, trial=content.trial, validation_accuracy=content.validation_accuracy
+    )
+    return content.config, content.final_seconds, origin
 
 
 def _json_text(path: Path) -> str:

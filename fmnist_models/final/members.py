@@ -36,6 +36,7 @@ from fmnist_models.saved_model.folder import (
     ModelMetrics,
     load_config,
     load_metrics,
+    save_metrics,
 )
 from fmnist_models.saved_model.ownership import OURS, check_ours, foreign_names, remove_model
 
@@ -123,6 +124,9 @@ def train_members(
         metrics = load_metrics(folder)
     elif metrics.test_readings or not extras.test:
         say(f"{folder} holds this ensemble already: nothing to do")
+    if extras.origin and not metrics.test_readings:
+        metrics = metrics.model_copy(update={"origin": extras.origin})
+        save_metrics(folder, metrics)
     if extras.test and not metrics.test_readings:
         evaluate(folder, files, device, report=extras.report)
     elif extras.report and not metrics.test_readings:

@@ -18,6 +18,7 @@ from pydantic import JsonValue
 
 from fmnist_models.compute.memory import give_back_memory, is_out_of_memory
 from fmnist_models.compute.precision import Precision, choose_precision, device_name
+from fmnist_models.config.files import Origin
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset, load_training_data
 from fmnist_models.data.idx import DataFiles
@@ -54,6 +55,7 @@ class Extras:
     watchers: are told of each step and epoch. test: read the test set at the end. report: write
     card and pictures, too. loss, teacher: for distillation, see distill.py. workers: this process
     among those that train the network; only the first writes, and `precision` is what all have.
+    origin: where the configuration was found.
     """
 
     watchers: Sequence[Watcher] = ()
@@ -63,6 +65,7 @@ class Extras:
     teacher: dict[str, JsonValue] | None = None
     workers: DataParallel = ALONE
     precision: Precision | None = None
+    origin: Origin | None = None
 
 
 TrainElsewhere = Callable[[TrialConfig, Path, Say, Extras], None]
@@ -127,6 +130,7 @@ def train_and_save(
         environment=_environment(trainer),
         epochs=epochs,
         teacher=extras.teacher,
+        origin=extras.origin,
     )
     save_metrics(folder, metrics)
     if extras.report and not extras.test:

@@ -108,7 +108,8 @@ class WorkerPool:
     def train(self, config: TrialConfig, folder: Path, say: Say, extras: Extras) -> None:
         """As `train.train_and_save`, which takes `extras` in the first worker's process."""
         try:
-            self._order(("train", config, folder, extras.test, extras.report), say, extras.watchers)
+            told = extras.test, extras.report, extras.origin
+            self._order(("train", config, folder, *told), say, extras.watchers)
         finally:
             for watcher in extras.watchers:
                 watcher.close()
@@ -272,7 +273,7 @@ def _done(
     if order[0] == "measure":
         _, config, steps = order
         return measure_step(config, dataset, task.device, task.precision, workers, steps)
-    _, config, folder, test, report = order
+    _, config, folder, test, report, origin = order
     is_first = workers.rank == 0
     extras = Extras(
         watchers=(Told(connection),) if is_first else (),
@@ -280,6 +281,7 @@ def _done(
         report=report,
         workers=workers,
         precision=task.precision,
+        origin=origin,
     )
 
     def say(line: str) -> None:

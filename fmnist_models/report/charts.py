@@ -1,15 +1,18 @@
 """The charts of a model's report: learning curves, confusion matrix, reliability. No torch here.
 
-Each function gives a matplotlib figure back; `png` turns it into a file's contents.
+Each function gives a matplotlib figure back; `png` turns it into a file's contents, `svg` into a
+part of a page.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -22,6 +25,11 @@ from fmnist_models.training.metrics import EpochMetrics
 
 INK, SOFT, LINE, PAPER = "#1c2733", "#5d6b7a", "#dfe4ea", "#ffffff"
 BLUE, PALE, ORANGE = "#2a6fb5", "#b9d0e8", "#d9662b"
+PAGE_COLOURS = {
+    **{INK: "ink", SOFT: "soft", LINE: "line", PAPER: "paper"},
+    **{BLUE: "blue", PALE: "pale", ORANGE: "orange"},
+}
+"""The variables of the pages' style that hold these colours, or darker ones."""
 RIGHT = LinearSegmentedColormap.from_list("right", ["#ffffff", "#d5e3f2", "#2a6fb5"])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#ffffff", "#fbe0d0", "#d9662b"])
 DPI = 160
@@ -59,6 +67,26 @@ def png(figure: Figure) -> bytes:
     with rc_context(STYLE):
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": MAKER})
     return buffer.getvalue()
+
+
+def svg(figure: Figure, name: str, label: str) -> Markup:
+    """The figure as a part of a page, in the page's colours, light or dark.
+
+    `name` keeps the identifiers in it apart from those of the page's other figures; `label` is what
+    a screen reader says.
+    """
+    buffer = io.StringIO()
+    with rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    text = text.replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans', sans-serif")
+    for colour, variable in PAGE_COLOURS.items():
+        text = text.replace(colour, f"var(--{variable})")
+    _, height, text = re.split(r' (?:width|height)="[\d.]+pt"', text, maxsplit=2)
+    return Markup(f'<svg role="img" aria-label="{escape(label)}"{height}{text}')
 
 
 def learning_curves(

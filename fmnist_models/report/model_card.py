@@ -105,12 +105,14 @@ def _what(config: AnyConfig, header: Header) -> str:
 
 def _training(config: AnyConfig, metrics: ModelMetrics) -> list[Row]:
     minutes = ("time", f"{metrics.train_seconds / 60:.1f} minutes")
+    found = [("configuration found by", str(metrics.origin))] if metrics.origin else []
     if isinstance(config, EnsembleConfig):
         chosen = ("members chosen", CHOSEN[config.chosen])
         views = f"flip {'on' if config.views.flip else 'off'}, shift {config.views.shift} pixels"
         folders = ("made from", ", ".join(config.sources))
-        return [folders, chosen, ("test-time augmentation", views), minutes]
+        return [*found, folders, chosen, ("test-time augmentation", views), minutes]
     rows = [
+        *found,
         ("network", _said(config.model)),
         ("optimizer", _said(config.optimizer)),
         ("learning-rate schedule", _scheduled(config.lr_schedule)),

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import nn
 
 from fmnist_models.data.class_names import LOOKALIKES, class_names, is_fashion_mnist
@@ -21,8 +20,9 @@ from fmnist_models.data.dataset import Images
 from fmnist_models.files import make_folder, write_atomically
 from fmnist_models.report import charts, image_charts
 from fmnist_models.report.charts import DPI, WIDEST, png
+from fmnist_models.report.html import render
 from fmnist_models.report.image_charts import SaliencyMaps, ScoredImages
-from fmnist_models.report.model_card import Facts, card_text, facts_of
+from fmnist_models.report.model_card import card_text, facts_of
 from fmnist_models.report.saliency import attributions
 from fmnist_models.saved_model.folder import (
     CARD,
@@ -49,12 +49,16 @@ class TestOutcome:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the report; `name` is its file's, without the ending."""
+    """A picture of the report; `name` is its file's, without the ending.
+
+    A chart is shown in reversed shades on a dark page, which would spoil pictures of images.
+    """
 
     name: str
     title: str
     caption: str
     content: bytes
+    is_chart: bool = False
 
     @property
     def width_percent(self) -> float:
@@ -76,20 +80,15 @@ def write_report(folder: Path, metrics: ModelMetrics, tested: TestOutcome) -> No
     for picture in pictures:
         write_atomically(folder / PICTURES / f"{picture.name}.png", picture.content)
     write_atomically(folder / CARD, card_text(facts).encode())
-    write_atomically(folder / REPORT, _page(facts, pictures).encode())
+    write_atomically(
+        folder / REPORT, render("report.html", facts=facts, pictures=pictures).encode()
+    )
 
 
 def write_card(folder: Path, metrics: ModelMetrics, header: Header) -> None:
     """Write the card alone, of a model that has not been scored; raises OutputError."""
     facts = facts_of(folder.resolve().name, load_config(folder), header, metrics)
     write_atomically(folder / CARD, card_text(facts).encode())
-
-
-def _page(facts: Facts, pictures: list[Picture]) -> str:
-    environment = Environment(
-        loader=PackageLoader("fmnist_models"), autoescape=True, undefined=StrictUndefined
-    )
-    return environment.get_template("report.html").render(facts=facts, pictures=pictures)
 
 
 def _pictures(metrics: ModelMetrics, tested: TestOutcome) -> Iterator[Picture]:
@@ -108,6 +107,7 @@ def _pictures(metrics: ModelMetrics, tested: TestOutcome) -> Iterator[Picture]:
         "Each row is a true class. Blue on the diagonal is right; the deeper the orange, the "
         "larger the share of the row that went astray.",
         png(charts.confusion_matrix(details)),
+        is_chart=True,
     )
     if is_fashion_mnist(header.digest):
         yield Picture(
@@ -129,6 +129,7 @@ def _pictures(metrics: ModelMetrics, tested: TestOutcome) -> Iterator[Picture]:
         "Where bars end below the dashed line the model is too sure of itself, above it not sure "
         f"enough. {len(details.bins)} bins of equal width (arXiv:1706.04599).",
         png(charts.reliability(details)),
+        is_chart=True,
     )
     yield Picture(
         "saliency",
@@ -146,6 +147,7 @@ def _pictures(metrics: ModelMetrics, tested: TestOutcome) -> Iterator[Picture]:
             "Training accuracy is of augmented images, which are harder than plain ones. The test "
             "set was read after the last epoch only.",
             png(charts.learning_curves(trainings, (reading.accuracy, reading.interval))),
+            is_chart=True,
         )
 
 

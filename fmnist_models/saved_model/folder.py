@@ -25,7 +25,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from fmnist_models.config.base import Config, Probability, explain
-from fmnist_models.config.files import parse_config, read_config_text
+from fmnist_models.config.files import Origin, parse_config, read_config_text
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.contents import HEAD_BYTES, what_else
 from fmnist_models.data.dataset import Dataset, Normalization
@@ -67,8 +67,9 @@ class TestReading(Config):
 class ModelMetrics(Config):
     """What is known of a trained model. `test_*` repeat the last entry of `test_readings`.
 
-    `teacher` says what a distilled model learned from; an ensemble has no epochs of its own but its
-    members', its `train_seconds` are those of all members.
+    `teacher` says what a distilled model learned from, `origin` where its configuration was found;
+    an ensemble has no epochs of its own but its members', its `train_seconds` are those of all
+    members.
     """
 
     format: Literal["fmnist-metrics-1"] = METRICS_FORMAT
@@ -85,6 +86,7 @@ class ModelMetrics(Config):
         tuple[tuple[EpochMetrics, ...], ...], Field(exclude_if=lambda curves: not curves)
     ] = ()
     teacher: dict[str, JsonValue] | None = None
+    origin: Annotated[Origin | None, Field(exclude_if=lambda origin: origin is None)] = None
 
     def with_reading(self, reading: TestReading) -> ModelMetrics:
         """The same with one more reading of the test set on record."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import subprocess
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -40,6 +41,19 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
+@cache
+def commit() -> str | None:
+    """The commit of our code, "-dirty" where files differ from it; None outside of a checkout."""
+    if not (ROOT / ".git").exists():  # installed: a repository around it would be another's
+        return None
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
 def environment(
     plan: SearchPlan,
     nodes: Sequence[Node],
@@ -63,5 +77,7 @@ def environment(
         "device_name": device_name,
         "precision": precision,
         "validation_images": validation_images,
+        "commit": commit(),
+        "code_digest": code_digest(),
         "packages": packages,
     }

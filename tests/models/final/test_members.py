@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fmnist_models.__main__ import main
-from fmnist_models.config.files import ExportedConfig
+from fmnist_models.config.files import ExportedConfig, Origin
 from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.idx import read_data_files
@@ -33,7 +33,8 @@ CONFIG = TrialConfig(
 @pytest.fixture
 def train(folder: Path, tiny_folder: Path) -> list[str]:
     """The command that trains two members into `out`."""
-    (folder / "config.json").write_text(CONFIG.model_dump_json())
+    export = ExportedConfig(config=CONFIG, study="s", trial=7, validation_accuracy=0.5)
+    (folder / "config.json").write_text(export.model_dump_json())
     train = ["train", "config.json", "--data-dir", str(tiny_folder), "--no-report"]
     return [*train, "--out", "out", "--members", "2"]
 
@@ -52,6 +53,7 @@ def test_members_are_trained_side_by_side_and_scored_once_as_one(
     assert kept.chosen == "unread"
     metrics = load_metrics(folder / "out")
     assert len(metrics.test_readings) == 1
+    assert metrics.origin == Origin(study="s", trial=7, validation_accuracy=0.5)
     assert [len(epochs) for epochs in metrics.member_epochs] == [2, 2]
     for number in range(2):
         place = folder / "out" / "members" / f"member-{number}"

@@ -13,7 +13,7 @@ from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
 from fmnist_models.__main__ import main
-from fmnist_models.config.files import ExportedConfig
+from fmnist_models.config.files import ExportedConfig, Origin
 from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset
@@ -225,6 +225,9 @@ def test_an_export_of_a_search_by_time_says_how_long_to_train(
     assert main([*arguments, "out"]) == 0
     assert "0.0333 minutes: " in capsys.readouterr().err
     trained = json.loads((folder / "out" / "config.json").read_text())
+    assert load_metrics(folder / "out").origin == Origin(
+        study="s", trial=0, validation_accuracy=0.5
+    )
     assert trained["epochs"] == int(SAFETY * 2.0 / (10 * 0.01)), "of ten steps each"
     assert trained == {**config.model_dump(mode="json"), "epochs": trained["epochs"]}
     assert main([*arguments, "out"]) == 0

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fmnist_models.__main__ import main
+from fmnist_models.config.files import ExportedConfig, Origin
 from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.training import AugmentationConfig, RegularizationConfig
 from fmnist_models.config.trial import TrialConfig
@@ -42,7 +43,8 @@ CONFIG = TrialConfig(
 def command(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> list[str]:
     """The command that trains CONFIG by two workers, but for --out."""
     file = tmp_path_factory.mktemp("config") / "config.json"
-    file.write_text(CONFIG.model_dump_json())
+    export = ExportedConfig(config=CONFIG, study="s", trial=7, validation_accuracy=0.5)
+    file.write_text(export.model_dump_json())
     train = ["train", str(file), "--data-dir", str(tiny_folder), "--no-report"]
     return [*train, "--workers", "2", "--out"]
 
@@ -101,6 +103,7 @@ def test_two_workers_take_the_steps_of_one_with_batches_in_two_parts(
         first, ours = epochs[0], metrics.epochs[0]
         assert ours.train_loss == pytest.approx(first.train_loss, rel=1e-3)
     assert metrics.environment["workers"] == 2
+    assert metrics.origin == Origin(study="s", trial=7, validation_accuracy=0.5)
     assert len(metrics.test_readings) == 1
     assert (whole / "events").is_dir()
     assert not multiprocessing.active_children()

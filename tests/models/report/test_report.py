@@ -14,12 +14,13 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from fmnist_models.__main__ import main
+from fmnist_models.config.files import Origin
 from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.report.model_card import card_text, facts_of
 from fmnist_models.saved_model.ensemble import EnsembleConfig
-from fmnist_models.saved_model.folder import Header, ModelMetrics, load_metrics
+from fmnist_models.saved_model.folder import Header, ModelMetrics, load_metrics, save_metrics
 from fmnist_models.training.metrics import wilson_interval
 from tests.conftest import Refused
 
@@ -38,6 +39,8 @@ def evaluated(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder, of a strange name, that was evaluated from the shell."""
     folder = tmp_path_factory.mktemp("evaluated") / "<b>&amp; models"
     shutil.copytree(trained, folder)
+    origin = Origin(study="<i>found", trial=3, validation_accuracy=0.5)
+    save_metrics(folder, load_metrics(folder).model_copy(update={"origin": origin}))
     assert main(["evaluate", str(folder)]) == 0
     return folder
 
@@ -102,6 +105,14 @@ def test_the_card_says_what_the_metrics_say(evaluated: Path) -> None:
     for part in ("## Use", "## How good it is", "## Where it fails", "Shirt", "read once"):
         assert part in body
     assert "load_model" in body
+
+
+def test_page_and_card_name_the_search_and_have_a_dark_scheme(evaluated: Path) -> None:
+    page = (evaluated / "report.html").read_text(encoding="utf-8")
+    assert "search &lt;i&gt;found, trial 3, 50.00 % validation accuracy" in page
+    assert "found, trial 3, 50.00 %" in (evaluated / "README.md").read_text()
+    assert "prefers-color-scheme: dark" in page
+    assert page.count('class="chart"') == 3, "of images no picture is reversed"
 
 
 def test_a_second_reading_is_counted_and_printed(

@@ -31,6 +31,10 @@ COMMANDS = {
         *("--format", "--top", "--seeds", "--data-dir"),
     },
     "dashboard": {"--help", "--study", "--storage", "--port", "--writable"},
+    "report": {"--help", "--study", "--storage", "--out", "--force"},
+    "compare": {"--help", "--storage", "--out", "--force"},
+    "trials": {"--help", "--study", "--storage", "--out", "--force"},
+    "epochs": {"--help", "--study", "--storage", "--out", "--force"},
 }
 
 MODELS = {
@@ -106,6 +110,7 @@ HELPS = [
     [str(ROOT / "run_search.py"), "--list-spaces"],
     ["search", "--help"],
     ["search", "export", "--help"],
+    ["search", "epochs", "--help"],
     ["fmnist_models", "--help"],
 ]
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 import fmnist_models.cli.parsing
-import fmnist_search
 import search.__main__
 import spaces.__main__
+from search.cli import console
 from tests.conftest import ROOT
 
 SCRIPT = """#!{python}
 import sys
-from fmnist_search import main
+from search.cli.console import main
 sys.exit(main())
 """
 HEAVY = ("torch", "optuna", "sqlalchemy", "pydantic", "ray", "rich", "numpy", "yaml")
@@ -47,7 +47,7 @@ def test_it_has_every_command() -> None:
 
     rooms = (search.__main__, fmnist_models.cli.parsing, spaces.__main__)
     found = set().union(*(commands(room.build_parser()) for room in rooms))
-    assert set(fmnist_search.COMMANDS) == {"search", *found} - {"catalog"}
+    assert set(console.COMMANDS) == {"search", *found} - {"catalog"}
 
 
 def test_it_works_beside_a_strangers_files(script: Path, folder: Path) -> None:
@@ -76,10 +76,10 @@ def test_what_hides_a_package_of_ours_is_named(script: Path, folder: Path, name:
 def test_help_and_version_import_nothing_heavy(folder: Path) -> None:
     program = f"""
 import sys
-import fmnist_search
+from search.cli import console
 for arguments in (["--help"], ["--version"]):
     try:
-        fmnist_search.main(arguments)
+        console.main(arguments)
     except SystemExit as end:
         assert end.code == 0
 print([name for name in {HEAVY} if name in sys.modules])
@@ -98,11 +98,11 @@ print([name for name in {HEAVY} if name in sys.modules])
 def test_the_commit_of_what_pip_installed_is_known(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(fmnist_search, "__file__", str(tmp_path / "fmnist_search.py"))
+    monkeypatch.setattr(console, "__file__", str(tmp_path / "search" / "cli" / "console.py"))
     record = '{"url": "https://x", "vcs_info": {"vcs": "git", "commit_id": "0123456789abcdef"}}'
-    assert fmnist_search._commit(record) == ["(commit 0123456789ab)"]
-    assert fmnist_search._commit('{"url": "x", "dir_info": {}}') == []
-    assert fmnist_search._commit(None) == []
+    assert console._commit(record) == ["(commit 0123456789ab)"]
+    assert console._commit('{"url": "x", "dir_info": {}}') == []
+    assert console._commit(None) == []
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_mistake_is_one_line(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["/somewhere/fmnist-search"])
     try:
-        code = fmnist_search.main(arguments)
+        code = console.main(arguments)
     except SystemExit as end:
         code = end.code
     out, err = capsys.readouterr()

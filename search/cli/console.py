@@ -1,7 +1,7 @@
 """`fmnist-search COMMAND ...`: every command, whatever lies in the working folder.
 
-`python -m search` takes a `search.py` of the working folder for ours; this one is found by the
-interpreter's own packages. Each command is imported when it is asked for.
+`python -m search` takes a `search.py` of the working folder for ours; this one is found among
+the interpreter's own packages. Each command is imported when it is asked for.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ COMMANDS = {
     "status": ("search.__main__", "counts, best configuration and its accuracy"),
     "dashboard": ("search.__main__", "serve optuna-dashboard on 127.0.0.1"),
     "export": ("search.__main__", "write the best configuration to a file for final training"),
+    "report": ("search.__main__", "write the page of a study"),
+    "compare": ("search.__main__", "write how studies compare"),
+    "trials": ("search.__main__", "write a table of a study, a row a trial"),
+    "epochs": ("search.__main__", "write a table of a study, a row an epoch"),
     "train": ("fmnist_models.__main__", "train a configuration on all images, score it once"),
     "evaluate": ("fmnist_models.__main__", "read the test set with a model"),
     "predict": ("fmnist_models.__main__", "say what is on pictures"),
@@ -69,7 +73,7 @@ def version() -> str:
 
 def _commit(origin: str | None) -> list[str]:
     """The commit of the working tree, or that which pip installed by its record `origin`."""
-    root = Path(__file__).resolve().parent
+    root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
         command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
         try:
