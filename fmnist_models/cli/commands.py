@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 
 from fmnist_models.cli.checks import checked, device_named
 from fmnist_models.cli.parsing import PROGRAM
@@ -38,27 +39,28 @@ def evaluate(options: Options) -> int:
 
 
 def predict(options: Options) -> int:
-    """Say what is on pictures; those that cannot be read are a line each on stderr."""
+    """Say what is on pictures; where that cannot be told, why, in a line each on stderr."""
     from fmnist_models.report.text_tables import prediction_lines
-    from fmnist_models.saved_model.pictures import read_picture
-    from fmnist_models.saved_model.predictor import load_model
+    from fmnist_models.saved_model.predictor import Prediction, load_model
 
     model = load_model(options.folder, device_named(options.device))
-    names, pictures, refused = [], [], 0
+    found: dict[str, Prediction] = {}
+    rows: list[dict[str, object]] = []
+    nothing = dict.fromkeys(field.name for field in fields(Prediction))
     for path in options.images:
+        row = {"picture": str(path), **nothing, "error": None}
         try:
-            pictures.append(read_picture(path))
-            names.append(str(path))
+            (found[str(path)],) = model.predict(path, options.invert)
+            row |= vars(found[str(path)])
         except ConfigError as error:
-            refused += 1
+            row["error"] = str(error)
             print(f"{program_name(PROGRAM)} predict: {error}", file=sys.stderr)
-    predictions = model.predict(pictures, options.invert)
+        rows.append(row)
     if options.json:
-        pairs = zip(names, predictions, strict=True)
-        print(json.dumps([{"picture": name, **vars(one)} for name, one in pairs]))
-    elif predictions:
-        print("\n".join(prediction_lines(names, predictions)))
-    return 2 if refused else 0
+        print(json.dumps(rows))
+    elif found:
+        print("\n".join(prediction_lines(list(found), list(found.values()))))
+    return 2 if any(row["error"] for row in rows) else 0
 
 
 def export_onnx(options: Options) -> int:

@@ -140,7 +140,8 @@ def _add_predict(commands: Commands) -> None:
         "predict",
         help="say what is on pictures",
         description="Say what is on ordinary picture files: of any size, colour or grey, with "
-        "transparency or without, dark on light or light on dark.",
+        "transparency or without, dark on light or light on dark, in a frame, dusty. One of which "
+        "that cannot be told, as nothing is on it say, is a line on stderr, and status 2.",
     )
     _add_folder(command)
     command.add_argument("images", type=path, nargs="+", metavar="IMAGE", help="picture files")
@@ -149,10 +150,12 @@ def _add_predict(commands: Commands) -> None:
         choices=("auto", "yes", "no"),
         default="auto",
         help="exchange light and dark, as the networks know light on black: yes for dark on light, "
-        "no for light on dark, auto tells by the corners (default: auto)",
+        "no for light on dark, auto tells by the background (default: auto)",
     )
     command.add_argument(
-        "--json", action="store_true", help="a JSON list with all probabilities of each picture"
+        "--json",
+        action="store_true",
+        help="a JSON list with all probabilities of each picture, or an error",
     )
     _add_device(command)
 

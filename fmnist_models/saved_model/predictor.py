@@ -64,7 +64,7 @@ class Model:
 
         `pictures`: files, Pillow images, or arrays or tensors of uint8 with axes (28, 28),
         (N, 28, 28) or (N, 1, 28, 28); arrays are taken to be light on black unless `invert` is
-        "yes". Raises ConfigError when one cannot be used.
+        "yes". Raises ConfigError when one cannot be used, or nothing is on it.
         """
         prepared = [one for picture in _listed(pictures) for one in self._prepared(picture, invert)]
         if not prepared:
@@ -75,13 +75,21 @@ class Model:
         return [self._prediction(row, flag) for row, flag in zip(shares, flags, strict=True)]
 
     def _prepared(self, picture: Picture, invert: Invert) -> list[tuple[NDArray[np.uint8], bool]]:
+        name = "the picture"
         if isinstance(picture, str | Path):
-            picture = read_picture(Path(picture))
+            name, picture = str(picture), read_picture(Path(picture))
         if isinstance(picture, Image.Image):
-            return [prepare(picture, invert, trim=self.is_fashion)]
-        inverted = invert == "yes"
-        images = _images(picture)
-        return [(255 - image if inverted else image, inverted) for image in images]
+            named = {name: picture}
+        else:
+            invert = "yes" if invert == "yes" else "no"
+            named = {f"image {n}": Image.fromarray(one) for n, one in enumerate(_images(picture))}
+        prepared = []
+        for name, one in named.items():
+            try:
+                prepared.append(prepare(one, invert, trim=self.is_fashion))
+            except ConfigError as error:
+                raise ConfigError(f"{name}: {error}") from None
+        return prepared
 
     def _prediction(self, row: NDArray[np.float32], inverted: bool) -> Prediction:
         label = int(row.argmax())

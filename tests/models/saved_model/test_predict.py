@@ -101,6 +101,27 @@ def test_a_bad_picture_is_a_line_and_the_others_are_predicted(
     assert str(files[0]) in out
 
 
+def test_of_an_empty_picture_no_class_is_told(
+    trained: Path, files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blank = tmp_path / "blank.png"
+    Image.new("L", (90, 90), 255).save(blank)
+    assert main(["predict", str(trained), str(blank), str(files[0]), "--json"]) == 2
+    out, err = capsys.readouterr()
+    empty, good = json.loads(out)
+    assert (empty["picture"], empty["label"], empty["probabilities"]) == (str(blank), None, None)
+    assert f"{blank}: there is nothing on it" in empty["error"]
+    assert (good["error"], good["picture"]) == (None, str(files[0]))
+    assert good["name"] in FASHION_CLASSES
+    assert err.count("\n") == 1
+    assert empty["error"] in err
+    model = load_model(trained)
+    with pytest.raises(ConfigError, match="nothing on it"):
+        model.predict(Image.open(blank))
+    with pytest.raises(ConfigError, match="image 1: there is nothing on it"):
+        model.predict(np.stack([np.eye(28), np.zeros((28, 28))]).astype(np.uint8))
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(trained: Path, files: list[Path]) -> None:
     command = [sys.executable, "-m", "fmnist_models", "predict", str(trained), str(files[0])]
     with subprocess.Popen(
