@@ -4,7 +4,7 @@ SearchError
 ├── UsageError          2   the user's mistake: one line, nothing changed
 ├── NoResultError       1   the search ended with no completed trial
 ├── SurroundingsError   3   database gone, disk full, ...: start again to go on
-└── Interrupted   130 / 143 SIGINT or SIGTERM, with everything saved
+└── Interrupted   129, 130, 143 SIGHUP, SIGINT, SIGTERM, with everything saved
 
 Any other exception is a defect: a traceback, and status 70.
 """

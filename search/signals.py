@@ -1,4 +1,4 @@
-"""When a search is to stop: SIGINT or SIGTERM came, or its time is spent."""
+"""When a search is to stop: SIGINT, SIGTERM or SIGHUP came, or its time is spent."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from types import FrameType
 from search.errors import Interrupted
 from search.time_budget import Budget
 
-KINDS = (signal.SIGINT, signal.SIGTERM)
+KINDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Undo what the block does to the handlers of both signals; Ray, for one, takes SIGTERM.
+    """Undo what the block does to the handlers of these signals; Ray, for one, takes SIGTERM.
 
     Only the main thread can set any.
     """
@@ -61,10 +61,14 @@ class StopRequest:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handle both signals for the block; the handlers from before come back after it."""
+        """Handle the signals for the block; the handlers from before come back after it.
+
+        A terminal that closes means nothing to who was started by nohup.
+        """
         with handlers_kept():
             for kind in KINDS:
-                signal.signal(kind, self._handle)
+                if kind != signal.SIGHUP or signal.getsignal(kind) != signal.SIG_IGN:
+                    signal.signal(kind, self._handle)
             yield
 
     @contextmanager

@@ -21,8 +21,8 @@ from search.settings import (
 
 DESCRIPTION = "Search for the best Fashion-MNIST classifier, e.g. `--space quick --trials 12`."
 EXIT_STATUS = """exit status: 0 done; 1 no trial completed; 2 a mistake in what was asked for;
-3 the surroundings failed (start again to go on); 70 a defect, with its traceback; 130, 143
-interrupted, everything saved.
+3 the surroundings failed (start again to go on); 70 a defect, with its traceback; 129,
+130, 143 interrupted, everything saved.
 `--trials` is the study's total: run again and it goes on to that many, not to twice as many."""
 
 FLAGS = {
