@@ -12,7 +12,8 @@ ROW = re.compile(r"^\| (?P<door>[^|]+) \| [^|]+ \| [^|]+ \| `(?P<test>[^`|]+)` \
 
 
 def test_each_door_has_a_test() -> None:
-    rows = [line for line in DOORS.read_text().splitlines() if line.startswith("|")][2:]
+    doors = DOORS.read_text().partition("\n### ")[0]
+    rows = [line for line in doors.splitlines() if line.startswith("|")][2:]
     found = [ROW.match(row) for row in rows]
     assert [row for row, match in zip(rows, found, strict=True) if match is None] == []
     assert len(rows) >= 40
