@@ -4,7 +4,7 @@ r"""Load without Ray: a large study (L1), many drivers (L3), with faults (L4), m
     python -m benchmarks.speed.load L1 --trials 2000  # smaller; others take --trials too
 
 L1: 10,000 trials of 9 epochs in one SQLite file; what it takes to open, ask, tell, show, export,
-report.
+report, and what the dashboard's page of it takes.
 L3: 8 drivers on one PostgreSQL, 480 trials in all. L4: the same with 15 SIGKILLs (each driver is
 started again), 3 SIGSTOPs beyond the lease, and a restart of the server. L6: memory of one driver
 over 2,000 trials.
@@ -33,11 +33,13 @@ from importlib.metadata import version
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import numpy as np
 import optuna
 import psutil
 
+from search.display.dashboard import Application, pages
 from search.trials.session import SearchSession
 from storage import open_database
 from tests.postgresql import new_database, new_postgresql_server
@@ -111,8 +113,24 @@ def large_study(folder: Path, trials: int) -> dict[str, Any]:
                 command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL
             )
         )
+    with open_database(url, create=False) as database:
+        figures |= dashboard_figures(pages(database), trials)
     figures["report_bytes"] = (folder / "report.html").stat().st_size
     return {"trials": trials, **figures}
+
+
+def dashboard_figures(application: Application, trials: int) -> dict[str, Any]:
+    """Seconds of a study's page, and of its refresh when nothing was kept for the last seconds."""
+
+    def ask(after: int) -> bytes:
+        environ: dict[str, Any] = {"PATH_INFO": "/api/studies/1", "QUERY_STRING": f"after={after}"}
+        setup_testing_defaults(environ)
+        return b"".join(application(environ, lambda *_: None))
+
+    first, page = timed(lambda: ask(0))
+    time.sleep(11)  # optuna-dashboard asks its storage anew after ten
+    again, _ = timed(lambda: ask(trials))
+    return {"page_seconds": first, "page_bytes": len(page), "refresh_seconds": again}
 
 
 def fill(path: Path, trials: int) -> None:

@@ -112,18 +112,28 @@ def _is(secret: str, given: str) -> bool:
     return hmac.compare_digest(secret.encode(), given.encode())
 
 
+def pages(database: Database) -> Application:
+    """optuna-dashboard over `database`, which reads a trial that has ended but once.
+
+    While it reads, others who ask wait for the same trials.
+    """
+    import optuna_dashboard  # type: ignore[import-untyped]
+    from optuna.storages import get_storage
+
+    application: Application = optuna_dashboard.wsgi(get_storage(database.optuna_storage))
+    return application
+
+
 def serve(database: Database, port: int, *, page: str = "", writable: bool = False) -> None:
     """Serve until interrupted; port 0 takes any free one. Raises UsageError if it is taken.
 
     `page` is what the printed address points at, with a secret that is made for this start.
     """
-    import optuna_dashboard  # type: ignore[import-untyped]
-
     try:
         server = make_server(HOST, port, _nothing, _Server, _Handler)
     except (OSError, OverflowError) as error:
         raise UsageError(f"--port {port}: {error}; choose another, or 0 for any") from None
-    application, secret = optuna_dashboard.wsgi(database.optuna_storage), secrets.token_urlsafe(32)
+    application, secret = pages(database), secrets.token_urlsafe(32)
     with server:
         server.set_app(guarded(application, secret, server.server_port, writable=writable))
         address = f"http://{HOST}:{server.server_port}/{page or 'dashboard/'}?{TOKEN}={secret}"

@@ -6,17 +6,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from datetime import timedelta
 from email.message import Message
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import make_server
 from wsgiref.util import setup_testing_defaults
 
-import optuna_dashboard
 import pytest
+from optuna.trial import FrozenTrial
 
-from search.display.dashboard import HOST, _Handler, _Server, guarded
+from search.display.dashboard import HOST, Application, _Handler, _Server, guarded, pages
 from storage import Database, open_database
+from storage.optuna_reader import read_trials
 from tests.conftest import Unprivileged
 from tests.search.loop import STUDY, search
 
@@ -26,7 +28,7 @@ SECRET = "s3cret-of-this-start"
 @pytest.fixture(params=[False, True], ids=["read-only", "writable"])
 def served(database: Database, request: pytest.FixtureRequest) -> Iterator[tuple[int, bool]]:
     search(database, 3)
-    application = optuna_dashboard.wsgi(database.optuna_storage)
+    application = pages(database)
     with make_server(HOST, 0, application, _Server, _Handler) as server:
         server.set_app(guarded(application, SECRET, server.server_port, writable=request.param))
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -123,6 +125,34 @@ def test_artifacts_are_saved_and_not_shown(path: str) -> None:
     assert ("sandbox" in answered["Content-Security-Policy"]) == is_artifact
 
 
+def got(application: Application, page: str) -> bytes:
+    environ: dict[str, Any] = {"PATH_INFO": page}
+    setup_testing_defaults(environ)
+    return b"".join(application(environ, lambda *_: None))
+
+
+def test_a_trial_that_has_ended_is_read_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def spy(*arguments: Any) -> list[FrozenTrial]:
+        trials = read_trials(*arguments)
+        read.append(len(trials))
+        return trials
+
+    search(database, 3)
+    monkeypatch.setattr("storage.optuna_storage.read_trials", spy)
+    monkeypatch.setattr("optuna_dashboard._storage.timedelta", lambda seconds: timedelta(0))
+    application = pages(database)
+    first = got(application, "/api/studies/1")
+    assert got(application, "/api/studies/1") == first
+    search(database, 5)
+    assert got(application, "/api/studies/1") != first
+    assert read[:2] == [3, 0]
+    assert read[-1] == 2
+
+
 def test_a_database_that_can_only_be_read_is_served(
     public_folder: Path, empty_sqlite: Path, unprivileged: Unprivileged
 ) -> None:
@@ -134,10 +164,8 @@ def test_a_database_that_can_only_be_read_is_served(
     answers = []
     for rights in (nullcontext, unprivileged):  # at first by one who may import what it needs
         with rights(), open_database(f"sqlite:///{path}", create=False) as database:
-            application = optuna_dashboard.wsgi(database.optuna_storage)
+            application = pages(database)
             for page in ("/api/studies", "/api/studies/1"):
-                environ: dict[str, Any] = {"PATH_INFO": page}
-                setup_testing_defaults(environ)
-                answers.append(b"".join(application(environ, lambda *_: None)))
+                answers.append(got(application, page))
     assert answers[2:] == answers[:2]
     assert b"made-up" in answers[2]
