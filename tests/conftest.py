@@ -75,15 +75,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """One thread, so that times and sums do not depend on who else is at work.
 
-    For each test anew, as what is tested may set others. A test may also fork, which several
-    threads of OpenMP do not survive.
+    A test may also fork, which several threads of OpenMP do not survive.
     """
     import torch
 
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_again(_one_thread: None) -> Iterator[None]:
+    """Also after a test in which others were set."""
+    import torch
+
+    yield
     torch.set_num_threads(1)
 
 
