@@ -78,9 +78,7 @@ def error_console() -> Console:
     """Rich's console on standard error, which takes what is shown as it is."""
     from rich.console import Console
 
-    stream = sys.stderr
-    styled = Styled(stream) if isinstance(stream, Patient) else stream
-    return Console(file=cast("TextIO", styled), emoji=False)
+    return Console(file=cast("TextIO", _Styled()), emoji=False)
 
 
 class Patient:
@@ -126,15 +124,21 @@ class Patient:
             os.close(nowhere)
 
 
-class Styled:
-    """A patient stream for rich, which makes sequences for the terminal itself."""
+class _Styled:
+    """Standard error, whichever stream that is by now, for rich, which makes its own sequences."""
 
-    def __init__(self, stream: Patient) -> None:
-        self._stream = stream
-        self.write = stream.write_styled
+    def write(self, text: str) -> int:
+        """Write or lose `text`, with sequences for the terminal that are meant."""
+        stream = self._stream()
+        return stream.write_styled(text) if isinstance(stream, Patient) else stream.write(text)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self._stream(), name)
+
+    @staticmethod
+    def _stream() -> Any:
+        # What rich itself puts there, while it shows a table, would come back to this.
+        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
 
 
 def run_command(run: Callable[[], int], *, is_work: bool = False) -> int:

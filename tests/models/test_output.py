@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.live import Live
 
-from fmnist_models.output import command_line, error_console, printable, quoted, run_command
+from fmnist_models.output import (
+    Patient,
+    command_line,
+    error_console,
+    printable,
+    quoted,
+    run_command,
+)
 from tests.conftest import ROOT
 
 POINT = [sys.executable, "-m", "spaces", "point", "quick", "quick-2-16"]
@@ -131,6 +141,20 @@ def test_rich_still_colours(
 
     assert run_command(work) == 0
     assert "\x1b[31mred" in capsys.readouterr().err
+
+
+def test_a_console_follows_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ray's start has another stream there for a while, as has rich while it shows a table."""
+    console, other = error_console(), io.StringIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", Patient(other))
+        console.print("during")
+        with Live("a table", console=Console(file=io.StringIO(), force_terminal=True)):
+            console.print("beside a table")
+    console.print("after")
+    assert (other.getvalue(), capsys.readouterr().err) == ("during\nbeside a table\n", "after\n")
 
 
 def test_what_a_terminal_has_no_letters_for_is_written_out() -> None:
