@@ -59,10 +59,10 @@ def write_atomically(
     """Replace the file at `path` by the parts of `content`; raises OutputError, the old one intact.
 
     The file that was at `path` before lives on as `kept_as`, in the same folder, if that is given.
-    A link is replaced, not followed; a device or a pipe is left alone.
+    A link is replaced, not followed; a device or a pipe is left alone, unless it is to be kept so.
     """
     try:
-        if path.exists() and not path.is_file():
+        if kept_as is None and path.exists() and not path.is_file():
             raise OutputError(f"cannot write {path}: it is no ordinary file; choose another place")
         handle, temporary = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED

@@ -178,7 +178,7 @@ def test_discarding_and_tidying_leave_nothing(store: CheckpointStore) -> None:
         store.save(number, state(number))
         store.save(number, state(number))
     for number in (1, 2):
-        (store.folder / f".{store.path(number).name}.x7q").write_bytes(b"half")
+        (store.folder / f".{store.path(number).name}.x7q.half").write_bytes(b"half")
     assert store.numbers() == {1, 2, 11}
     store.discard(1)
     assert store.numbers() == {2, 11}
