@@ -19,7 +19,7 @@ from search.report.columns import EPOCH_COLUMNS, TRIAL_COLUMNS
 from search.report.study_data import StudyData
 from search.report.tables import epoch_table, trial_table
 from storage import StorageRefused, open_database
-from tests.conftest import ROOT, Refused
+from tests.conftest import Refused
 from tests.search.cli.test_options import run_all
 from tests.search.loop import STUDY
 from tests.search.report.conftest import TRIALS
@@ -89,14 +89,12 @@ def test_frames_and_parquet_hold_what_the_csv_holds(told_url: str, folder: Path)
 
 
 def test_every_column_is_explained(told: StudyData, capsys: pytest.CaptureFixture[str]) -> None:
-    readme = (ROOT / "README.md").read_text()
     for name, columns in (("trials", TRIAL_COLUMNS), ("epochs", EPOCH_COLUMNS)):
         with pytest.raises(SystemExit):
             search_main.main([name, "--help"])
         said = capsys.readouterr().out
         for column in columns:
             assert re.search(rf"^  {column.name}\s+\S", said, re.M), column.name
-            assert f"`{column.name}`" in readme
     tables = (trial_table(told), TRIAL_COLUMNS), (epoch_table(told), EPOCH_COLUMNS)
     for table, columns in tables:
         for row in table.rows:  # what is not a column would be lost
