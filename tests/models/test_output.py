@@ -175,7 +175,10 @@ NAMES = ["plain.json", "my model", "a'b", "$(touch x)", "`x`", "; rm x", "-x", "
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_command_is_typed_as_it_was_printed(name: str) -> None:
+def test_a_command_is_typed_as_it_was_printed(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # which has no interpreter below it
     line = command_line("fmnist_models", "train", Path(name), "--out", Path("models", name))
     assert line.startswith(quoted(Path(sys.executable))) or line.startswith("python ")
     assert printable(line) == line
