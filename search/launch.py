@@ -44,7 +44,7 @@ def run_search(settings: SearchSettings, *, as_json: bool = False) -> int:
     Progress and errors (one line) go to stderr, the summary to stdout. Defects raise.
     """
     hide_password()  # before there are any workers
-    stop = StopRequest(Budget(settings.time_budget_seconds))
+    stop = StopRequest(Budget(settings.budget_seconds))
     with stop.installed():
         try:
             _search(settings, stop, as_json)

@@ -269,6 +269,24 @@ class SearchSettings(Config):
             raise ValueError("use a part of one GPU, or whole ones")
         return gpus
 
+    @field_validator("total_seconds")
+    @classmethod
+    def _instead_of_its_parts(cls, total: float | None, info: ValidationInfo) -> float | None:
+        for field in ("time_budget_seconds", "final_seconds"):
+            if total is not None and info.data.get(field) is not None:
+                raise ValueError(
+                    "it is for the search and final training together: leave out "
+                    f"{OPTIONS[field].name}, or give that and no --total-time"
+                )
+        return total
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """How long the search may take: its time budget, or its share of the total time."""
+        if self.total_seconds is not None:
+            return SEARCH_SHARE * self.total_seconds
+        return self.time_budget_seconds
+
     @property
     def data_path(self) -> Path | None:
         """`data_dir` as a path."""
@@ -282,7 +300,7 @@ OPTIONS = {name: option_of(name, field) for name, field in SearchSettings.model_
 def make_settings(**values: object) -> SearchSettings:
     """Checked settings; raises UsageError in one line that names the option and the value."""
     try:
-        return _shared_out(SearchSettings.model_validate(values))
+        return SearchSettings.model_validate(values)
     except ConfigError as error:
         raise UsageError(str(error)) from None
     except ValidationError as error:
@@ -290,20 +308,6 @@ def make_settings(**values: object) -> SearchSettings:
         complaint = explain(error).partition(": ")[2]
         name = OPTIONS[field].name if field in OPTIONS else spelt(field)
         raise UsageError(f"{name}: {complaint}") from None
-
-
-def _shared_out(settings: SearchSettings) -> SearchSettings:
-    """With the search's share of a total time as its time budget."""
-    total = settings.total_seconds
-    if total is None:
-        return settings
-    for field in ("time_budget_seconds", "final_seconds"):
-        if getattr(settings, field) is not None:
-            raise UsageError(
-                f"--total-time {total:g}s is for the search and final training together: leave out "
-                f"{OPTIONS[field].name}, or give that and no --total-time"
-            )
-    return settings.model_copy(update={"time_budget_seconds": total * SEARCH_SHARE})
 
 
 def storage_default(environment: Mapping[str, str]) -> str:

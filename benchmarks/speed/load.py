@@ -33,13 +33,13 @@ from importlib.metadata import version
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
-from wsgiref.util import setup_testing_defaults
 
 import numpy as np
 import optuna
 import psutil
 
-from search.display.dashboard import Application, pages
+from benchmarks.speed.dashboard import dashboard_figures
+from search.display.dashboard import pages
 from search.trials.session import SearchSession
 from storage import open_database
 from tests.postgresql import new_database, new_postgresql_server
@@ -117,20 +117,6 @@ def large_study(folder: Path, trials: int) -> dict[str, Any]:
         figures |= dashboard_figures(pages(database), trials)
     figures["report_bytes"] = (folder / "report.html").stat().st_size
     return {"trials": trials, **figures}
-
-
-def dashboard_figures(application: Application, trials: int) -> dict[str, Any]:
-    """Seconds of a study's page, and of its refresh when nothing was kept for the last seconds."""
-
-    def ask(after: int) -> bytes:
-        environ: dict[str, Any] = {"PATH_INFO": "/api/studies/1", "QUERY_STRING": f"after={after}"}
-        setup_testing_defaults(environ)
-        return b"".join(application(environ, lambda *_: None))
-
-    first, page = timed(lambda: ask(0))
-    time.sleep(11)  # optuna-dashboard asks its storage anew after ten
-    again, _ = timed(lambda: ask(trials))
-    return {"page_seconds": first, "page_bytes": len(page), "refresh_seconds": again}
 
 
 def fill(path: Path, trials: int) -> None:

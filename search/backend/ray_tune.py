@@ -109,7 +109,7 @@ def _run_tune(run: TuneRun, worker: type[tune.Trainable], scratch: Path) -> None
         tuner.fit()
     except StopTune:
         if run.is_left:
-            raise  # with all that Tune has: see there
+            raise  # with all that Tune has, which `run_watched` keeps
         run.supervisor.kill_all()
 
 
@@ -184,7 +184,7 @@ class _SessionScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         if self._run.watch.death():
-            return  # no fault of the trial's: see `_run_watched`
+            return  # no fault of the trial's: `run_watched` sees it too
         with self._run.session() as supervisor:
             supervisor.lost(trial.config["number"], _lost_reason(trial.error_file))
 

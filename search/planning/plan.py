@@ -172,7 +172,7 @@ def _trial_seconds(settings: SearchSettings, space: Space, on_gpu: bool) -> floa
         return settings.trial_seconds
     if settings.epochs is not None or on_gpu:
         return None
-    usual, budget = space.trial_seconds_cpu, settings.time_budget_seconds
+    usual, budget = space.trial_seconds_cpu, settings.budget_seconds
     if budget is None:
         return usual
     return min(budget / LEAST_TRIALS_IN_BUDGET, max(usual, budget / MOST_TRIALS_IN_BUDGET))
@@ -184,7 +184,7 @@ def _refuse_final_time(settings: SearchSettings, trial_seconds: float | None) ->
     if final is None and total is None:
         return
     said = f"--final-time {final:g}s" if total is None else f"--total-time {total:g}s"
-    if settings.time_budget_seconds is None:
+    if settings.budget_seconds is None:
         raise UsageError(f"{said} needs --time-budget, the time of the search; give both")
     if trial_seconds is None:
         raise UsageError(

@@ -10,8 +10,9 @@ from pydantic import JsonValue
 
 from fmnist_models.cli.arguments import written
 from search.quantities import describe, duration, percent
-from search.report.findings import WorkClock, budget_shares
+from search.report.findings import budget_shares
 from search.report.study_data import StudyData
+from search.results.final_training import search_seconds
 from search.results.significance import simultaneous_interval
 from search.settings import OPTIONS, SearchSettings
 from search.trials.retry_chain import KNOWN_GOOD
@@ -74,7 +75,7 @@ def _cost(data: StudyData) -> str:
         seconds = sum(share.seconds for share in shares if share.kind == kind)
         if seconds:
             parts.append(f"{100 * seconds / total:.0f} % in trials that {words}")
-    clock = WorkClock(data).total_seconds
+    clock = search_seconds(data.launches)
     device = data.launches[-1].environment.get("device_name", "an unknown device")
     return (
         f"{duration(total)} of training in {data.summary.epochs_trained:,} epochs over "

@@ -20,14 +20,15 @@ from fmnist_models.report.charts import BLUE, ORANGE, PALE, SOFT, STYLE
 from search.errors import UsageError
 from search.report.findings import (
     Importance,
-    WorkClock,
     budget_shares,
     importances,
     in_words,
     rung_counts,
 )
 from search.report.study_data import StudyData, in_utc
+from search.results.final_training import search_seconds
 from search.trials.retry_chain import KNOWN_GOOD
+from storage import Launch
 
 TARGET = 0.975
 """The accuracy that the project is after."""
@@ -42,22 +43,22 @@ def history(data: StudyData) -> Figure:
     complete = [t for t in data.complete if t.datetime_complete]
     if not complete:
         raise UsageError("no trial has run all its epochs yet")
-    clock, best = WorkClock(data), data.summary.best
+    launches, best = data.launches, data.summary.best
     with rc_context(STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.subplots()
-        unit, name = time_unit(max(_ends(ended, clock)))
+        unit, name = time_unit(max(_ends(ended, launches)))
         stopped = [t for t in ended if t.state == TrialState.PRUNED]
         for trials, colour, label in (
             (stopped, PALE, "stopped, last value"),
             (complete, BLUE, "ran to the end"),
         ):
-            x, y = _ends(trials, clock) / unit, [_value(trial) for trial in trials]
+            x, y = _ends(trials, launches) / unit, [_value(trial) for trial in trials]
             axes.plot(x, y, "o", color=colour, markersize=3.5, label=label)
-        order = sorted(complete, key=lambda t: _end(t, clock))
+        order = sorted(complete, key=lambda t: _end(t, launches))
         running = np.maximum.accumulate([_value(trial) for trial in order])
         axes.step(
-            _ends(order, clock) / unit, running, where="post", color=BLUE, label="best so far"
+            _ends(order, launches) / unit, running, where="post", color=BLUE, label="best so far"
         )
         if best:
             axes.axhspan(*best.interval, color=BLUE, alpha=0.12, linewidth=0)
@@ -79,13 +80,13 @@ def _value(trial: FrozenTrial) -> float:
     return -1.0 if trial.value is None else trial.value
 
 
-def _end(trial: FrozenTrial, clock: WorkClock) -> float:
+def _end(trial: FrozenTrial, launches: Sequence[Launch]) -> float:
     end = in_utc(trial.datetime_complete)
-    return clock.seconds(end) if end else 0.0
+    return search_seconds(launches, end) if end else 0.0
 
 
-def _ends(trials: Sequence[FrozenTrial], clock: WorkClock) -> np.ndarray:
-    return np.array([_end(trial, clock) for trial in trials])
+def _ends(trials: Sequence[FrozenTrial], launches: Sequence[Launch]) -> np.ndarray:
+    return np.array([_end(trial, launches) for trial in trials])
 
 
 def time_unit(seconds: float) -> tuple[float, str]:

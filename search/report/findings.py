@@ -6,7 +6,6 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import islice
 from math import ceil, isfinite
 from statistics import fmean, quantiles
@@ -162,29 +161,6 @@ def _of_numbers(trials: Sequence[FrozenTrial], name: str) -> str:
         f"The best quarter of {len(numbers)} trials is mostly between {low:.3g} and {high:.3g}, "
         f"its middle at {middle:.3g}; all are between {min(numbers):.3g} and {max(numbers):.3g}."
     )
-
-
-class WorkClock:
-    """Tells how long a search had been at work at a time: pauses between launches do not count."""
-
-    def __init__(self, data: StudyData) -> None:
-        self._spans: list[tuple[datetime, datetime]] = []
-        for launch in data.launches:
-            begin, end = launch.started_at, launch.ended_at or launch.heartbeat_at
-            if self._spans:
-                begin = max(begin, self._spans[-1][1])
-            if end > begin:
-                self._spans.append((begin, end))
-
-    @property
-    def total_seconds(self) -> float:
-        """Seconds of work in all."""
-        return sum((end - begin).total_seconds() for begin, end in self._spans)
-
-    def seconds(self, time: datetime) -> float:
-        """Seconds of work until `time`."""
-        parts = ((min(end, time) - begin).total_seconds() for begin, end in self._spans)
-        return sum(part for part in parts if part > 0)
 
 
 def in_words(value: Any) -> str:

@@ -26,8 +26,9 @@ FAILURE_KINDS: tuple[str, ...] = get_args(FailureKind)
 class StudyRuns:
     """What the trials of one study did, as it stood when it was read.
 
-    `trials` are Optuna's, by number. `epochs` are those of each trial, by its number; what a trial
-    took over from the one that it repeats, as `retry_of` says, is among them.
+    `trials` are Optuna's, by number; those that others have ended are FAIL. `epochs` are those of
+    each trial, by its number; what a trial took over from the one that it repeats, as `retry_of`
+    says, is among them.
     """
 
     name: str
@@ -39,14 +40,8 @@ class StudyRuns:
 
     @cached_property
     def complete(self) -> list[FrozenTrial]:
-        """The COMPLETE trials by number, but for those whose value no epoch of ours tells of."""
-        return [trial for trial in self.trials if self._is_ours(trial)]
-
-    def _is_ours(self, trial: FrozenTrial) -> bool:
-        epochs = self.epochs.get(trial.number)
-        if trial.state != TrialState.COMPLETE or not epochs:
-            return False
-        return trial.value == epochs[-1].val_accuracy and 0 <= trial.value <= 1
+        """The COMPLETE trials by number."""
+        return [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
 
     @cached_property
     def points(self) -> list[FrozenTrial]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from pydantic import JsonValue
 
@@ -72,11 +73,16 @@ def _seconds(settings: Mapping[str, JsonValue], searched: float) -> float:
     return searched
 
 
-def search_seconds(launches: Sequence[Launch]) -> float:
-    """How long any of `launches`, the oldest first, was at work; side by side they count once."""
+def search_seconds(launches: Sequence[Launch], time: datetime | None = None) -> float:
+    """How long any of `launches`, the oldest first, was at work, until `time` if that is given.
+
+    Launches side by side count once, pauses between them not at all.
+    """
     total, until = 0.0, launches[0].started_at
     for launch in launches:
         ended = launch.ended_at or launch.heartbeat_at
+        if time is not None:
+            ended = min(ended, time)
         total += max(0.0, (ended - max(until, launch.started_at)).total_seconds())
         until = max(until, ended)
     return round(total, 1)

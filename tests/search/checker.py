@@ -18,7 +18,6 @@ from search.trials.epoch_recorder import RUNS_ON
 from search.trials.retry_chain import INTERRUPTED, MOST_DEATHS, Chain
 from storage import RETRY_OF, Database, DecisionRow, EpochRow, StudyStore, TrialRecord
 from storage.optuna_reader import FROM_OUTSIDE
-from tests.search.stored import decisions_of, records_of
 
 ENDED = {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
 
@@ -38,8 +37,8 @@ def check_study(
     """
     store = database.open_study(study)
     all_trials = optuna.load_study(study_name=study, storage=database.optuna_storage).get_trials()
-    records = {record.number: record for record in records_of(store)}
-    rows, decisions = _by_trial(store.epochs()), _by_trial(decisions_of(store))
+    records = {record.number: record for record in store.trial_records()}
+    rows, decisions = _by_trial(store.epochs()), _by_trial(store.decisions())
     assert [t.number for t in all_trials] == list(range(len(all_trials)))
     assert not [t.number for t in all_trials if t.state == TrialState.RUNNING]
     if trials is not None:
@@ -185,7 +184,7 @@ def check_replay(store: StudyStore) -> int:
     Gives back how many decisions compared a trial with others.
     """
     values = store.values_after(0)
-    kept = {(d.number, d.epoch): d for d in decisions_of(store)}
+    kept = {(d.number, d.epoch): d for d in store.decisions()}
     if not values:
         return 0
     schedulers, before = schedulers_of(store), store.retries()

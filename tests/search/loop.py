@@ -36,7 +36,6 @@ from search.workers.messages import StartedTrial
 from spaces import SpaceContext, get_space
 from storage import Database, JsonObject, open_database
 from tests.search.made_up_curves import curve, metrics
-from tests.search.stored import records_of
 
 EPOCHS = 9
 STUDY = "made-up"
@@ -234,7 +233,7 @@ def main(
     ):
         session = open_session(database, trials, scheduler, limits=limits)
         session.next_trial()
-        while len({record.launch_id for record in records_of(session.store)}) < company:
+        while len({record.launch_id for record in session.store.trial_records()}) < company:
             time.sleep(0.02)
         count = itertools.count(1)
 

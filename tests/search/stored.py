@@ -1,4 +1,4 @@
-"""All that is stored of a study's trials, which only tests ask for."""
+"""Trials stored as a search stores them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,8 @@ import optuna
 from optuna.trial import TrialState
 from pydantic import JsonValue
 
-from storage import DecisionRow, EpochRow, StudyStore, TrialRecord, trial_id_of
+from storage import EpochRow, StudyStore, trial_id_of
 from tests.search.made_up_curves import metrics
-
-
-def records_of(store: StudyStore) -> list[TrialRecord]:
-    """Give what our tables hold of each trial, by number."""
-    found = [store.trial_record(trial.number) for trial in store.trials()]
-    return [record for record in found if record is not None]
 
 
 def complete_trial(
@@ -36,9 +30,3 @@ def complete_trial(
         store.record_epochs(trial_id_of(trial), rows, None)
         frozen = store.trial(trial_id_of(trial))
         store.end_trial(frozen, TrialState.COMPLETE, accuracies[-1], "all epochs done")
-
-
-def decisions_of(store: StudyStore) -> list[DecisionRow]:
-    """Give the scheduler's decisions on all trials, by trial and epoch."""
-    found = [store.decision(row.number, row.epoch) for row in store.epochs()]
-    return [decision for decision in found if decision is not None]

@@ -48,8 +48,8 @@ def test_defaults() -> None:
 
 def test_a_third_of_the_total_time_is_for_the_search() -> None:
     settings = make_settings(**GOOD, total_seconds=900.0)
-    assert settings.time_budget_seconds == pytest.approx(300.0)
-    assert settings.final_seconds is None, "what the search leaves"
+    assert settings.budget_seconds == pytest.approx(300.0)
+    assert make_settings(**GOOD, time_budget_seconds=90.0).budget_seconds == 90.0
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,14 @@ def test_a_third_of_the_total_time_is_for_the_search() -> None:
         ({"train_samples": 10}, ["--train-samples", "1000", "10"]),
         ({"trails": 5}, ["--trails", "5"]),
         ({"total_seconds": 2.0}, ["--total-time", "2"]),
-        ({"total_seconds": 90.0, "final_seconds": 9.0}, ["--total-time 90s", "--final-time"]),
-        ({"total_seconds": 90.0, "time_budget_seconds": 9.0}, ["leave out --time-budget"]),
+        (
+            {"total_seconds": 90.0, "final_seconds": 9.0},
+            ["leave out --final-time"],
+        ),
+        (
+            {"total_seconds": 90.0, "time_budget_seconds": 9.0},
+            ["leave out --time-budget"],
+        ),
         ({"trials": 0, "seed": -1}, ["--trials", "1 more"]),
     ],
 )

@@ -51,7 +51,7 @@ def plan_on(nodes: list[Node], shares: Sequence[float] = (), **options: object) 
     on_gpu = any(n.gpus for n in nodes) and settings.gpus_per_trial != 0
     device = "cuda" if on_gpu else "cpu"
     setup = set_up_trials(settings, WRN, device=device, nodes=nodes)
-    budget = Budget(settings.time_budget_seconds)
+    budget = Budget(settings.budget_seconds)
     return make_plan(settings, setup, nodes=nodes, shares=shares, budget=budget)
 
 

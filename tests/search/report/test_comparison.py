@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 from scipy.stats import ttest_ind, ttest_rel
@@ -17,12 +18,12 @@ from fmnist_models.training.metrics import wilson_interval
 from search.errors import UsageError
 from search.report.comparison import Arm, Standing, compare
 from search.report.comparison_files import FORMATS, verdicts
-from search.report.study_data import StudyRuns
+from search.report.study_data import StudyRuns, read_runs
 from search.results.significance import holm
-from storage import EpochRow, Launch, open_database
+from storage import Database, EpochRow, Launch, open_database
 from tests.conftest import Refused
 from tests.search.cli.test_options import run_all
-from tests.search.loop import drive, open_session
+from tests.search.loop import STUDY, drive, open_session, search
 from tests.search.report.browser import CHROMIUM, look
 
 BEGIN = datetime(2026, 1, 1)
@@ -97,12 +98,14 @@ def test_only_what_all_have_trained_is_compared() -> None:
     assert b.interval == wilson_interval(9600, 10_000)
 
 
-def test_a_trial_that_no_epoch_of_ours_tells_of_does_not_count() -> None:
-    honest = _runs("honest", [0.8, 0.9])
-    foreign = _runs("foreign", [0.8, 0.85])
-    foreign.trials[1].values = [0.99]
-    found = compare([Arm.of("honest", [honest]), Arm.of("foreign", [foreign])])
-    assert [one.accuracy for one in _last(found.standings, "epochs")] == [0.9, 0.8]
+def test_a_trial_that_others_have_ended_does_not_count(database: Database) -> None:
+    search(database, 3)
+    store = database.open_study(STUDY)
+    before = [trial.number for trial in read_runs(store).complete]
+    optuna.load_study(study_name=STUDY, storage=database.optuna_storage).add_trial(
+        create_trial(state=TrialState.COMPLETE, value=0.99)
+    )
+    assert [trial.number for trial in read_runs(store).complete] == before
 
 
 def test_seeds_are_paired_and_tested_as_the_textbook_does() -> None:

@@ -137,7 +137,8 @@ def test_what_a_parameter_means_is_told_by_the_better_trials(told_fifo: StudyDat
     assert said in choices
 
 
-def test_the_command_gives_back_the_settings(told: StudyData) -> None:
+@pytest.mark.parametrize("times", [{"time_budget_seconds": 90.0}, {"total_seconds": 90.0}])
+def test_the_command_gives_back_the_settings(told: StudyData, times: dict[str, float]) -> None:
     first, export, train = commands(told)
     assert first.startswith("python run_search.py --space quick --trials 60 --sampler random")
     assert first.endswith(f"--study {STUDY}")
@@ -146,9 +147,9 @@ def test_the_command_gives_back_the_settings(told: StudyData) -> None:
         space="quick",
         trials=5,
         study="quick",
-        time_budget_seconds=90.0,
         trial_seconds=2.5,
         data_dir="mine",
+        **times,
     )
     launch = told.launches[-1].model_copy(update={"settings": settings.model_dump(mode="json")})
     strange = replace(told, launches=[launch], name="a; rm -rf $HOME")

@@ -102,6 +102,8 @@ def test_drivers_side_by_side_and_pauses_between_them_are_no_time_of_the_search(
     """From 0 to 10, from 5 to 8 and from 6 to 12; later from 100 to 101, last heard of."""
     launches = [at_work(0, 10), at_work(5, 8), at_work(6, 12), at_work(100, None, heard=101)]
     assert search_seconds(launches) == 13.0
+    until = [search_seconds(launches, datetime.fromtimestamp(at, UTC)) for at in (0, 7, 50, 100.5)]
+    assert until == [0.0, 7.0, 12.0, 12.5]
 
 
 def at_work(start: float, end: float | None, heard: float = 0.0) -> Launch:

@@ -28,7 +28,6 @@ from tests.search.loop import (
     open_session,
     start_driver,
 )
-from tests.search.stored import records_of
 
 QUICK_LEASE = 2.4
 """Seconds: a heartbeat every fifth of a second."""
@@ -51,7 +50,7 @@ def check_shared(url: str, trials: int, drivers: int, folder: Path, scheduler: s
         assert len(found) == trials, "nothing failed, and nothing was begun beyond the total"
         launches = database.open_study(STUDY).launches.all()
         assert [launch.outcome for launch in launches] == ["done"] * drivers
-        by = {record.launch_id for record in records_of(database.open_study(STUDY))}
+        by = {record.launch_id for record in database.open_study(STUDY).trial_records()}
         assert by == {launch.id for launch in launches}
 
 
@@ -122,7 +121,7 @@ def test_living_drivers_go_on_with_a_dead_ones_trials(either_url: str, tmp_path:
             "None",
             "done",
         ]
-        reasons = [r.reason for r in records_of(database.open_study(STUDY))]
+        reasons = [r.reason for r in database.open_study(STUDY).trial_records()]
     assert reasons.count(QUEUED_AGAIN) >= 1
 
 
@@ -138,7 +137,7 @@ def test_a_driver_stopped_beyond_its_lease_drops_its_results_and_lives(
     try:
         with open_database(either_url, create=False) as database:
             while not [
-                r for r in records_of(database.open_study(STUDY)) if r.reason == QUEUED_AGAIN
+                r for r in database.open_study(STUDY).trial_records() if r.reason == QUEUED_AGAIN
             ]:
                 time.sleep(0.05)
     finally:
@@ -149,7 +148,7 @@ def test_a_driver_stopped_beyond_its_lease_drops_its_results_and_lives(
         check_no_repeats(found)
         store = database.open_study(STUDY)
         assert [launch.outcome for launch in store.launches.all()] == ["done", "done"]
-        reasons = [r.reason for r in records_of(store)]
+        reasons = [r.reason for r in store.trial_records()]
     assert reasons.count(QUEUED_AGAIN) >= 2
 
 

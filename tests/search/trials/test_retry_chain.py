@@ -15,7 +15,6 @@ from search.workspace import space_check
 from storage import Database
 from tests.search.checker import check_study
 from tests.search.loop import LIMITS, STUDY, Checkpoints, curve, drive, metrics, open_session
-from tests.search.stored import decisions_of
 
 
 def failure(kind: FailureKind, reason: str = "told so") -> Failure:
@@ -136,9 +135,7 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint(
     assert retry.intermediate_values == {e: curve(number, e) for e in range(1, 10)}
     # Four epochs were trained once, though two trials have them.
     assert database.open_study(STUDY).epoch_count() == 2 * 9
-    decided = [
-        d.epoch for d in decisions_of(database.open_study(STUDY)) if d.number == retry.number
-    ]
+    decided = [d.epoch for d in database.open_study(STUDY).decisions() if d.number == retry.number]
     assert decided == list(range(4, 9))
 
 

@@ -29,7 +29,6 @@ from tests.search.loop import (
     open_session,
     search,
 )
-from tests.search.stored import decisions_of
 
 
 def diverged(reason: str) -> Failure:
@@ -53,7 +52,7 @@ def test_a_pruned_trial_keeps_its_last_value_rung_and_reason_and_no_point_is_pru
 ) -> None:
     session = search(database, 12)
     pruned = [t for t in check_study(database, STUDY, 12) if t.state == TrialState.PRUNED]
-    last = {d.number: d for d in decisions_of(database.open_study(STUDY))}
+    last = {d.number: d for d in database.open_study(STUDY).decisions()}
     for trial in pruned:
         assert trial.value == curve(trial.number, trial.last_step)
         assert last[trial.number].rung == trial.last_step
@@ -61,7 +60,7 @@ def test_a_pruned_trial_keeps_its_last_value_rung_and_reason_and_no_point_is_pru
     points = [t for t in session.study.get_trials() if KNOWN_GOOD in t.user_attrs]
     assert len(points) == len(get_space("quick").points)
     assert {t.state for t in points} == {TrialState.COMPLETE}
-    assert any(d.reason.startswith(RUNS_ON) for d in decisions_of(database.open_study(STUDY)))
+    assert any(d.reason.startswith(RUNS_ON) for d in database.open_study(STUDY).decisions())
 
 
 def test_patience_ends_a_trial_as_complete_with_its_last_value(database: Database) -> None:
