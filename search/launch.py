@@ -35,7 +35,7 @@ from search.trials.supervisor import Supervisor
 from search.workers.checkpoints import CheckpointStore
 from search.workers.messages import StartedTrial, WorkerSettings
 from search.workspace import checkpoint_folder, longest_outage, places_written, space_check
-from storage import Database, hide_password, mask_url, open_database
+from storage import hide_password, mask_url, open_database
 
 
 def run_search(settings: SearchSettings, *, as_json: bool = False) -> int:
@@ -72,7 +72,9 @@ def _search(settings: SearchSettings, stop: StopRequest, as_json: bool) -> None:
     space, remarks = chosen_space(settings)
     with open_site(settings.address, on_cpu=settings.gpus_per_trial == 0) as site:
         setup = set_up_trials(settings, space, device=site.device, nodes=site.nodes)
-        with outage.repeat(lambda again: _open(settings)) as database:
+        with outage.repeat(
+            lambda again: open_database(settings.storage, least_free_bytes=settings.min_free_bytes)
+        ) as database:
             known = outage.repeat(lambda again: known_identity(database, settings.study))
             if known is None:
                 _say_what_is_missing(settings, folder, display)
@@ -107,17 +109,6 @@ def _search(settings: SearchSettings, stop: StopRequest, as_json: bool) -> None:
         raise kind(f"the last trials have all failed, so the search ended; the first: {reason}")
     if best is None:
         raise NoResultError("no trial has run all its epochs; give it more time and start again")
-
-
-def _open(settings: SearchSettings) -> Database:
-    """The database, ready for a study."""
-    database = open_database(settings.storage, least_free_bytes=settings.min_free_bytes)
-    try:
-        known_identity(database, settings.study)
-    except BaseException:
-        database.close()
-        raise
-    return database
 
 
 def _say_what_is_missing(settings: SearchSettings, checkpoints: Path, display: Display) -> None:
