@@ -47,9 +47,9 @@ NUMBERS = text(
     " (SELECT max(number) FROM trials WHERE study_id = :study),"
     " (SELECT max(number) FROM search_trial WHERE study_name = :name)"
 )
-WITH_ATTRIBUTE = text(
-    "SELECT t.number FROM trial_user_attributes a JOIN trials t ON t.trial_id = a.trial_id"
-    " WHERE a.key = :key AND t.study_id = :study"
+ATTRIBUTES = text(
+    "SELECT t.number, a.value_json FROM trial_user_attributes a"
+    " JOIN trials t ON t.trial_id = a.trial_id WHERE a.key = :key AND t.study_id = :study"
 )
 RUNNING = text(
     "SELECT t.number, t.trial_id, s.launch_id FROM trials t LEFT JOIN search_trial s"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from typing import Any
 
+from pydantic import JsonValue
 from sqlalchemy import Select, Table, TextClause, and_, func, select
 
 from storage import optuna_tables, tables
@@ -84,22 +86,17 @@ class StudyReader:
         ((in_all, *highest),) = self._ask(optuna_tables.NUMBERS)
         return int(max(-1 if number is None else number for number in highest) + 1 - in_all)
 
-    def with_attribute(self, name: str) -> set[int]:
-        """The numbers of the trials that have a user attribute of this name."""
-        return {row[0] for row in self._ask(optuna_tables.WITH_ATTRIBUTE, key=name)}
+    def attributes(self, name: str) -> dict[int, JsonValue]:
+        """The user attribute of this name of the trials that have it, by number."""
+        rows = self._ask(optuna_tables.ATTRIBUTES, key=name)
+        return {number: json.loads(value) for number, value in rows}
 
-    def lengths(self) -> dict[int, tuple[int, int | None]]:
-        """How many epochs each configured trial was to have, and of how many images, by number.
-
-        None images are all of the training images.
-        """
+    def configs(self) -> dict[int, dict[str, JsonValue]]:
+        """The configurations of the trials that have one, as JSON values, by number."""
         trial = tables.trial
-        epochs = trial.c.config["epochs"].as_integer()
-        images = trial.c.config["epoch_images"].as_integer()
-        query = select(trial.c.number, epochs, images).where(trial.c.study_name == self.name)
+        query = select(trial.c.number, trial.c.config).where(trial.c.study_name == self.name)
         with self.connections.transaction() as connection:
-            rows = connection.execute(query.where(epochs.is_not(None)))
-            return {number: (most, of) for number, most, of in rows}
+            return {number: config for number, config in connection.execute(query) if config}
 
     # Epochs and decisions
 

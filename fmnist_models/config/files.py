@@ -23,7 +23,8 @@ class ExportedConfig(Config):
     """What `python -m search export` writes: a configuration with where it came from.
 
     `final_seconds`: how long final training is to take, where trials had equal time and not equal
-    epochs; it then has as many as fit.
+    epochs; it then has as many as fit. `wider`: the network of `config` is so many times as wide as
+    the trial's.
     """
 
     format: Literal["fmnist-search-export-1"] = "fmnist-search-export-1"
@@ -35,19 +36,25 @@ class ExportedConfig(Config):
     final_seconds: Annotated[
         float | None, Field(gt=0, exclude_if=lambda seconds: seconds is None)
     ] = None
+    wider: Annotated[float, Field(ge=1, exclude_if=lambda times: times == 1)] = 1.0
 
 
 class Origin(Config):
-    """Where a configuration was found: in which study, by which trial, and what that reached."""
+    """Where a configuration was found: in which study, by which trial, and what that reached.
+
+    The network of the configuration may be so many times `wider` than the trial's.
+    """
 
     study: str
     trial: int
     validation_accuracy: Probability
+    wider: Annotated[float, Field(ge=1, exclude_if=lambda times: times == 1)] = 1.0
 
     def __str__(self) -> str:
         study = " ".join(self.study.split())
         reached = f"{100 * self.validation_accuracy:.2f} % validation accuracy"
-        return f"search {study}, trial {self.trial}, {reached}"
+        narrower = f" with a network {self.wider:g} times narrower" if self.wider > 1 else ""
+        return f"search {study}, trial {self.trial}, {reached}{narrower}"
 
 
 def parse_config(text: str, source: str = "configuration") -> TrialConfig:
@@ -111,7 +118,10 @@ def read_export(path: Path) -> tuple[TrialConfig, float | None, Origin | None]:
     if not isinstance(content, ExportedConfig):
         return content, None, None
     origin = Origin(
-        study=content.study, trial=content.trial, validation_accuracy=content.validation_accuracy
+        study=content.study,
+        trial=content.trial,
+        validation_accuracy=content.validation_accuracy,
+        wider=content.wider,
     )
     return content.config, content.final_seconds, origin
 

@@ -27,6 +27,9 @@ PROBES = 4
 PROBE_RANGE, GPU_PROBE_RANGE = 12.0, 300.0
 """The largest network that is timed does about so many times the work of the smallest: on a GPU
 more, where only large ones show what work costs and small ones what launching costs."""
+CONVOLUTIONS = 15e6
+"""Multiply-accumulates up to which networks are timed in any case: in `all`, those of up to twelve
+times the smallest are perceptrons, from which convolutions looked three times as slow."""
 PROBE_BATCH = 128
 START_SECONDS = 12.0
 """From the start of Ray to the first trial's first batch: an allowance, not measured alone."""
@@ -100,11 +103,13 @@ def candidates(space: Space) -> list[TrialConfig]:
 def choose_probes(space: Space, span: float = PROBE_RANGE) -> list[TrialConfig]:
     """Configurations to time: the space's smallest network and others up to `span` times its work.
 
-    Chosen among the known-good points and random samples, evenly by the logarithm of their work.
+    Up to the work of `CONVOLUTIONS` at least. Chosen among the known-good points and random
+    samples, evenly by the logarithm of their work.
     """
     work = {config: math.log(model_cost(config.model).macs) for config in candidates(space)}
     least = min(work.values())
-    steps = [least + i / (PROBES - 1) * math.log(span) for i in range(PROBES)]
+    most = max(least + math.log(span), math.log(CONVOLUTIONS))
+    steps = [least + i / (PROBES - 1) * (most - least) for i in range(PROBES)]
     near = {_nearest(work, step) for step in steps}
     probes = sorted(near, key=lambda config: work[config])
     return [config.model_copy(update={"batch_size": PROBE_BATCH}) for config in probes]

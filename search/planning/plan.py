@@ -22,10 +22,14 @@ CARD_SHARES = {"small": 0.25, "medium": 0.5, "large": 1.0}
 LEAST_TRIALS_IN_BUDGET, MOST_TRIALS_IN_BUDGET = 4, 10
 """So many whole trials, one after another, fit into a time budget at least. Longer budgets are for
 more trials first: only beyond the latter does a trial get more time than is usual in its space."""
+LEAST_PASSES = 2.0
+"""A network that in a trial's time gets through the images less often is not tried; by hand."""
 TRIAL_SECONDS = "trial_seconds"
 """Its name in the identity of a study whose trials take equal time."""
 ALLOTMENT = "allotment"
 """The name of what such trials are allotted, in what is recorded of a launch's environment."""
+NETWORK = "network"
+"""The attribute of such a trial that says how large its network is."""
 
 
 class Node(Config):

@@ -11,11 +11,10 @@ from fmnist_models.config.base import Config, ModelConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset
 from fmnist_models.training.cost import VALIDATION_SHARE, CostModel
-from search.planning.plan import SearchPlan
+from search.planning.plan import LEAST_PASSES, SearchPlan
 
-LEAST_PASSES, MOST_PASSES = 2.0, 40.0
-"""A network that gets through the images less often than the former is not tried, and none trains
-on them more often than the latter; chosen by hand."""
+MOST_PASSES = 40.0
+"""No network trains on the images more often; chosen by hand."""
 MOST_WHERE_FEW = 400_000
 """Images that a trial may train on in any case: few images are to be seen oftener."""
 EARLY_VALIDATION = 2_500

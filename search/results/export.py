@@ -8,6 +8,7 @@ top trials with the highest mean validation accuracy on those.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -18,6 +19,7 @@ from search.errors import UsageError
 from search.results.export_formats import Format, as_text, is_export
 from search.results.final_training import final_training
 from search.results.fresh_seeds import Evidence
+from search.results.larger_networks import wider_network
 from search.results.provenance import code_digest
 from search.results.significance import simultaneous_interval
 from search.results.summary import (
@@ -102,9 +104,12 @@ def _content(
     environment = dict(environment_of(store, number))
     final = final_training(store)
     record = store.trial_record(number)
+    config: Any = record.config if record else recommended.config
+    # What fresh seeds were evidence of is handed over as it was.
+    wide = None if evidence else wider_network(config["model"], taken.wider)
     return {
         "format": EXPORT_FORMAT,
-        "config": record.config if record else recommended.config,
+        "config": {**config, "model": wide} if wide else config,
         "study": summary.study,
         "trial": number,
         "validation_accuracy": accuracy,
@@ -119,6 +124,7 @@ def _content(
             **({"fresh_seeds": evidence.model_dump(mode="json")} if evidence else {}),
         },
         **({"final_seconds": final.seconds} if final else {}),
+        **({"wider": taken.wider} if wide else {}),
     }
 
 

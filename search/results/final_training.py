@@ -1,46 +1,85 @@
 """What trials of equal time come to in final training, which is longer than they were.
 
 In the time of a trial a small network is often ahead that more time would not make better. What is
-handed over is to be best after final training, so values are compared as they are expected there.
+handed over is to be best after final training, so values are compared as they are expected there,
+and a network is handed over wider than it was tried where that is expected to be better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, cast
 
 from pydantic import JsonValue
 
-from search.planning.plan import ALLOTMENT, TRIAL_SECONDS
+from search.planning.plan import ALLOTMENT, LEAST_PASSES, TRIAL_SECONDS
+from search.planning.size_law import NetworkSize, error_after
+from search.results.larger_networks import TIMES_WIDER, wider_network
 from search.settings import SEARCH_SHARE
 from storage import Launch, StudyStore
 
-TOO_FEW_PASSES = 2.3
-"""After p passes over the images the error is (1 + TOO_FEW_PASSES / p) times what it comes down to;
-fitted to two known-good points of `quick`, 2.2 to 3.0 each (benchmarks/LOG.md)."""
 SEVERAL_CORES = 1.4
 """How many times as fast as on one core a training is on several: measured on two (1.1 to 1.7,
 results/engine.md), and no more is counted on."""
 
 
 @dataclass(frozen=True)
+class Tried:
+    """A COMPLETE trial: what it reached with which configuration.
+
+    `size` is None where it was not kept, as in studies of before.
+    """
+
+    accuracy: float
+    config: Mapping[str, JsonValue]
+    size: NetworkSize | None = None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is expected of a trial's configuration in final training, its network `wider`."""
+
+    accuracy: float
+    wider: float = 1.0
+
+
+@dataclass(frozen=True)
 class FinalTraining:
-    """How long final training is to take, and on how many times a trial's images it trains."""
+    """How long final training is to take, and on how many times a trial's images it trains.
+
+    `image_seconds` tells how long a network of a size takes for an image in a trial.
+    """
 
     seconds: float
     times: float
+    trial_seconds: float
     train_images: int
+    image_seconds: Callable[[NetworkSize], float]
 
-    def expected_accuracy(self, accuracy: float, epochs: int, images: int | None) -> float:
-        """What a trial that had `accuracy` after `epochs` is expected to reach.
+    def expected(self, tried: Tried) -> Expected:
+        """The best that is expected of a trial's configuration, its network as tried or wider.
 
-        Each of the epochs was of so many `images`, None for all training images.
+        Wider are only those that a trial's time did not allow: of others the search has tried
+        what it would.
         """
-        passes = epochs * (images or self.train_images) / self.train_images
-        longer = max(1.0, self.times) * passes
-        error = (1 - accuracy) * (1 + TOO_FEW_PASSES / longer) / (1 + TOO_FEW_PASSES / passes)
-        return 1 - error
+        epochs, images = int(str(tried.config["epochs"])), tried.config.get("epoch_images")
+        passes = epochs * int(str(images or self.train_images)) / self.train_images
+        size, model = tried.size, cast("Mapping[str, Any]", tried.config["model"])
+        here, longer = error_after(passes, size), max(1.0, self.times) * passes
+        ratios = {1.0: error_after(longer, size) / here}
+        for times in TIMES_WIDER:
+            if size and wider_network(model, times) and self._is_too_large(size.wider(times)):
+                wide = size.wider(times)
+                slower = self.image_seconds(wide) / self.image_seconds(size)
+                ratios[times] = error_after(longer / slower, wide) / here
+        best = min(ratios, key=lambda times: (ratios[times], times))
+        return Expected(1 - (1 - tried.accuracy) * min(1.0, ratios[best]), best)
+
+    def _is_too_large(self, size: NetworkSize) -> bool:
+        """Whether a network does not see all images often enough in the time of a trial."""
+        return LEAST_PASSES * self.train_images * self.image_seconds(size) > self.trial_seconds
 
 
 def final_training(store: StudyStore) -> FinalTraining | None:
@@ -52,16 +91,29 @@ def final_training(store: StudyStore) -> FinalTraining | None:
     """
     launches = store.launches.all()
     recorded = [launch.environment.get(ALLOTMENT) for launch in launches]
-    images = next((r["train_images"] for r in recorded if isinstance(r, dict)), None)
+    allotted: Any = next((one for one in recorded if isinstance(one, dict)), None)
     trial = store.identity.get(TRIAL_SECONDS)
-    if not isinstance(trial, int | float) or not isinstance(images, int):
+    if not isinstance(trial, int | float) or allotted is None:
         return None
+
+    def image_seconds(size: NetworkSize) -> float:
+        by_work = (
+            allotted["seconds_per_mac"] * size.macs + allotted["seconds_per_pass"] * size.passes
+        )
+        return float(by_work + allotted["seconds_per_image"])
+
     last = launches[-1]
     seconds = _seconds(last.settings, max(1.0, search_seconds(launches)))
     cpus = last.environment.get("cpus")
     on_several = last.environment.get("device") == "cpu" and isinstance(cpus, int | float)
     speed = SEVERAL_CORES if on_several and float(str(cpus)) >= 2 else 1.0
-    return FinalTraining(seconds, speed * seconds / trial, images)
+    return FinalTraining(
+        seconds=seconds,
+        times=speed * seconds / trial,
+        trial_seconds=trial,
+        train_images=allotted["train_images"],
+        image_seconds=image_seconds,
+    )
 
 
 def _seconds(settings: Mapping[str, JsonValue], searched: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from math import isfinite
 
 from pydantic import JsonValue
@@ -10,8 +10,10 @@ from pydantic import JsonValue
 from fmnist_models.config.base import Config, Probability
 from fmnist_models.training.metrics import wilson_interval
 from search.errors import NoResultError
+from search.planning.plan import NETWORK
+from search.planning.size_law import NetworkSize
 from search.quantities import describe, percent
-from search.results.final_training import final_training
+from search.results.final_training import Expected, FinalTraining, Tried, final_training
 from search.results.recommendation import Candidate, recommend
 from search.schedulers.rank_correlation import (
     RungCorrelation,
@@ -43,10 +45,12 @@ class Recommendation(Config):
     """The trial to train to the end, with why in words: see recommendation.py.
 
     `probability` is that of the best sample being truly better than the best known-good point;
-    None where one of the two is missing.
+    None where one of the two is missing. Its network is to be so many times `wider` than it was
+    tried.
     """
 
     trial: ScoredTrial
+    wider: float
     probability: Probability | None
     reason: str
 
@@ -76,12 +80,12 @@ class Summary(Config):
 def summarize(store: StudyStore) -> Summary:
     """The summary of a study as its database stands now."""
     counts, complete = store.counts(), store.complete()
-    points = store.with_attribute(KNOWN_GOOD)
+    points = store.attributes(KNOWN_GOOD)
     known_good = next((trial for trial in complete if trial[0] in points), None)
     return Summary(
         study=store.name,
         trials={state: counts.get(state, 0) for state in STATES},
-        interrupted=min(len(store.with_attribute(INTERRUPTED)), counts.get("FAIL", 0)),
+        interrupted=min(len(store.attributes(INTERRUPTED)), counts.get("FAIL", 0)),
         from_outside=counts.get(OUTSIDE, 0),
         epochs_trained=store.epoch_count(),
         best=_scored(store, *complete[0]) if complete else None,
@@ -111,18 +115,18 @@ def _correlations(store: StudyStore) -> list[RungCorrelation]:
 
 
 def _recommendation(
-    store: StudyStore, complete: Sequence[tuple[int, float]], points: Collection[int]
+    store: StudyStore, complete: Sequence[tuple[int, float]], points: Container[int]
 ) -> Recommendation | None:
     """What to export of the COMPLETE trials, of which those among `points` are known-good."""
     if not complete:
         return None
     final = final_training(store)
-    lengths = store.lengths() if final else {}
+    expected = _expected(store, complete, final) if final else {}
     candidates = [
         Candidate(
             number=number,
             is_known_good=number in points,
-            accuracy=final.expected_accuracy(value, *lengths[number]) if final else value,
+            accuracy=expected[number].accuracy if final else value,
         )
         for number, value in complete
     ]
@@ -130,11 +134,30 @@ def _recommendation(
     choice = recommend(candidates, images, final.seconds if final else None)
     if choice is None:
         return None
+    wider = expected[choice.number].wider if final else 1.0
     return Recommendation(
         trial=_scored(store, choice.number, dict(complete)[choice.number]),
+        wider=wider,
         probability=choice.probability,
-        reason=choice.reason,
+        reason=choice.reason + _as_wider(wider),
     )
+
+
+def _expected(
+    store: StudyStore, complete: Sequence[tuple[int, float]], final: FinalTraining
+) -> dict[int, Expected]:
+    """What COMPLETE trials, number and value, come to in final training."""
+    configs, sizes = store.configs(), store.attributes(NETWORK)
+    return {
+        number: final.expected(Tried(value, configs[number], NetworkSize.of(sizes.get(number))))
+        for number, value in complete
+    }
+
+
+def _as_wider(times: float) -> str:
+    if times == 1:
+        return ""
+    return f"; its network {times:g} times as wide, for which a trial's time is too short"
 
 
 def _validation_images(store: StudyStore, number: int) -> int:
@@ -199,8 +222,8 @@ def _best_lines(summary: Summary) -> list[str]:
         "That interval is this one model's; as the best of many it flatters a little.",
     ]
     if summary.known_good is None:
-        return [*lines, "No known-good starting point ran to its end, to compare it with."]
-    if summary.known_good_number == best.number:
+        lines.append("No known-good starting point ran to its end, to compare it with.")
+    elif summary.known_good_number == best.number:
         lines.append("It is one of the known-good starting points: no sample beat it.")
     else:
         gain = 100 * (best.validation_accuracy - summary.known_good)

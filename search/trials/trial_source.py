@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from fmnist_models.config.base import explain
 from fmnist_models.config.trial import TrialConfig
+from search.planning.plan import NETWORK
 from search.trials.retry_chain import Chain
 from spaces import Space, SpaceContext
 from storage import StudyStore, as_storage_error, queued_parameters, trial_id_of
@@ -60,6 +61,8 @@ class Slots:
                 raise
             raise UnusableError(f"no configuration: {_in_a_line(error)}") from error
         self.store.configure(trial, self.launch_id, config.model_dump(mode="json"), parameters)
+        if config.epoch_images:
+            trial.set_user_attr(NETWORK, _size(config))
         return config
 
     def _made(
@@ -88,6 +91,14 @@ class Slots:
             if record is not None and record.config:
                 return TrialConfig.model_validate(record.config)
         return None
+
+
+def _size(config: TrialConfig) -> dict[str, int]:
+    """By which is reckoned what more time, or a wider network, would be worth."""
+    from fmnist_models.training.cost import model_cost  # here, as it imports torch
+
+    cost = model_cost(config.model)
+    return {"macs": cost.macs, "passes": cost.passes, "parameters": cost.parameters}
 
 
 def _in_a_line(error: Exception) -> str:

@@ -201,6 +201,13 @@ def test_what_a_space_needs_is_asked_of_its_points_and_of_random_configurations(
     assert needed_shares(WRN, TrialNeeds(cost(busy=0.1), "cuda"), [node(card=0)]) == ()
 
 
+def test_what_convolutions_cost_is_not_told_by_perceptrons() -> None:
+    """In `all` the smallest dozen times are perceptrons: from those, they looked much slower."""
+    largest = choose_probes(get_space("all"))[-1].model
+    assert largest.family != "mlp"
+    assert model_cost(largest).macs > 1e7
+
+
 def test_a_gpu_is_tried_with_larger_networks_too() -> None:
     few, many = (choose_probes(WRN, span) for span in (PROBE_RANGE, GPU_PROBE_RANGE))
     assert few == choose_probes(WRN)

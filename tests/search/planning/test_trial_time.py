@@ -17,8 +17,8 @@ from search.planning.cost_estimate import (
     estimate,
     refuse_short_trials,
 )
-from search.planning.plan import Node, of_study, set_up_trials
-from search.planning.trial_time import LEAST_PASSES, MOST_PASSES, MOST_WHERE_FEW, Allotment
+from search.planning.plan import LEAST_PASSES, Node, of_study, set_up_trials
+from search.planning.trial_time import MOST_PASSES, MOST_WHERE_FEW, Allotment
 from search.settings import make_settings
 from spaces import get_space
 from tests.search.planning.test_plan import machine, plan_of

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import JsonValue
 
-from search.planning.plan import ALLOTMENT, TRIAL_SECONDS
+from fmnist_models.config.base import ModelConfig
+from fmnist_models.config.files import read_export
+from fmnist_models.config.trial import TrialConfig
+from fmnist_models.training.cost import model_cost
+from search.planning.plan import ALLOTMENT, NETWORK, TRIAL_SECONDS
+from search.planning.size_law import NetworkSize
 from search.planning.trial_time import Allotment
 from search.results.export import export
-from search.results.final_training import FinalTraining, final_training, search_seconds
+from search.results.final_training import (
+    Expected,
+    FinalTraining,
+    Tried,
+    final_training,
+    search_seconds,
+)
+from search.results.larger_networks import wider_network
 from search.results.summary import summarize, summary_lines
 from search.settings import make_settings
 from search.trials.retry_chain import KNOWN_GOOD
@@ -40,18 +54,86 @@ def config(passes: float) -> dict[str, JsonValue]:
     return {**whole, "epoch_images": int(passes * 50_000)}
 
 
-def length(passes: float) -> tuple[int, int]:
-    """The epochs and images of `config`."""
-    return 1, int(passes * 50_000)
+SECONDS_PER_MAC = ALLOTTED.seconds_per_mac
+SMALL, WIDE = NetworkSize(macs=2e6, passes=0), NetworkSize(macs=8e6, passes=0)
+"""Sizes of one network and of another of twice its width."""
+
+
+def final_of(times: float, trial_seconds: float = 100.0) -> FinalTraining:
+    return FinalTraining(
+        seconds=times * trial_seconds,
+        times=times,
+        trial_seconds=trial_seconds,
+        train_images=50_000,
+        image_seconds=lambda size: SECONDS_PER_MAC * size.macs,
+    )
 
 
 def test_few_passes_gain_more_by_more_time_and_none_ever_loses() -> None:
-    final = FinalTraining(seconds=500.0, times=5.0, train_images=50_000)
-    few, many = (final.expected_accuracy(0.93, *length(passes)) for passes in (4, 20))
-    assert few > many > 0.93
-    assert 1 - few == pytest.approx(0.07 * (1 + 2.3 / 20) / (1 + 2.3 / 4))
-    shorter = FinalTraining(seconds=10.0, times=0.1, train_images=50_000)
-    assert shorter.expected_accuracy(0.93, *length(4)) == pytest.approx(0.93)
+    few, many = (final_of(5.0).expected(Tried(0.93, config(passes))) for passes in (4, 20))
+    assert few.accuracy > many.accuracy > 0.93
+    assert final_of(0.1).expected(Tried(0.93, config(4))) == Expected(0.93)
+
+
+def test_a_large_network_gains_more_than_a_small_one() -> None:
+    small, large = (
+        final_of(1e4, trial_seconds=1e9).expected(Tried(0.93, config(4), size))
+        for size in (SMALL, NetworkSize(20e6, 0))
+    )
+    assert large.accuracy > small.accuracy
+
+
+@pytest.mark.parametrize(("times", "wider"), [(1.0, 1.0), (100.0, 2.0), (1e4, 4.0)])
+def test_a_network_is_as_wide_as_final_training_has_time_for(times: float, wider: float) -> None:
+    """A trial of 100 s sees all images of 2 million operations once; the network is no larger."""
+    tried = Tried(0.9, config(1), SMALL)
+    found = final_of(times).expected(tried)
+    assert found.wider == wider
+    as_tried = final_of(times).expected(replace(tried, size=None))
+    assert found.accuracy >= 0.9
+    assert as_tried.wider == 1
+
+
+def test_what_a_trial_had_time_for_is_not_made_wider() -> None:
+    tried = Tried(0.9, config(40), SMALL)
+    assert (
+        final_of(300.0, trial_seconds=2 * 50_000 * SECONDS_PER_MAC * 32e6).expected(tried).wider
+        == 1
+    ), "four times as wide would have seen all images twice"
+
+
+def test_only_networks_that_the_law_is_of_are_made_wider() -> None:
+    known = get_space("wrn").configure("wrn-16-1", SpaceContext(epochs=1))
+    other = {**known.model_dump(mode="json"), "epoch_images": 50_000}
+    assert final_of(300.0).expected(Tried(0.9, other, SMALL)).wider == 1
+
+
+@pytest.mark.parametrize(("space", "point"), [("quick", "quick-2-16"), ("cnn", "kaggle")])
+def test_a_wider_network_is_one_that_can_be_built(space: str, point: str) -> None:
+    whole = get_space(space).configure(point, SpaceContext(epochs=1)).model_dump(mode="json")
+    model = whole["model"]
+    made = wider_network(model, 1.5)
+    assert made is not None
+    assert widths(made) == [1.5 * width for width in widths(model)]
+    assert {**made, "width": 0, "layers": 0} == {**model, "width": 0, "layers": 0}
+    size, larger = (model_cost(parse(each)) for each in (model, made))
+    assert 1.5**2 > larger.macs / size.macs > 1.5
+
+
+def widths(model: dict[str, Any]) -> list[int]:
+    """Those of a network's convolutions."""
+    layers = model.get("layers", [model.get("width")])
+    return [layer for layer in layers if isinstance(layer, int)]
+
+
+def parse(model: object) -> ModelConfig:
+    known = get_space("quick").configure("quick-2-16", SpaceContext(epochs=1))
+    return TrialConfig.model_validate({**known.model_dump(), "model": model}).model
+
+
+def test_no_layer_becomes_wider_than_its_family_has_them() -> None:
+    assert wider_network({"family": "quick", "width": 64}, 3) is None
+    assert wider_network({"family": "cnn", "layers": [16, "P", 512]}, 3) is None
 
 
 def by_time(database: Database, **settings: object) -> StudyStore:
@@ -71,7 +153,10 @@ def by_time(database: Database, **settings: object) -> StudyStore:
 
 def test_it_takes_as_long_as_is_said_else_as_the_search(database: Database) -> None:
     said = final_training(by_time(database, final_seconds=500.0, time_budget_seconds=9.0))
-    assert said == FinalTraining(seconds=500.0, times=1.4 * 5, train_images=50_000)
+    assert said is not None
+    assert (said.seconds, said.times) == (500.0, 1.4 * 5)
+    assert (said.trial_seconds, said.train_images) == (100.0, 50_000)
+    assert said.image_seconds(NetworkSize(3e6, 9.0)) == pytest.approx(3e-3), "as was measured"
 
 
 def test_it_takes_as_long_as_the_search_did(database: Database) -> None:
@@ -138,10 +223,24 @@ def test_what_is_best_in_final_training_is_handed_over(database: Database, tmp_p
     assert summary.best.number == 2
     assert summary.recommended.trial.number == 1
     last = summary_lines(summary)[-1]
-    assert "To train: trial 1; sample 2 (94.13 %)" in last
-    assert "known-good point 1 (95.77 %)" in last
+    assert "To train: trial 1; sample 2 (94.64 %)" in last
+    assert "known-good point 1 (95.52 %)" in last
     assert "expected of 16 min 40 s of final training" in last
     export(store, tmp_path / "best.json")
     content = json.loads((tmp_path / "best.json").read_text())
     assert (content["trial"], content["final_seconds"]) == (1, 1000.0)
     assert content["validation_accuracy"] == 0.936, "what was seen, not what is expected"
+
+
+def test_a_wider_network_is_handed_over_and_said(database: Database, tmp_path: Path) -> None:
+    """A trial of two passes of a network that final training has time to make wider."""
+    store = by_time(database, final_seconds=1e5, time_budget_seconds=9.0)
+    trial = optuna_study(store).ask()
+    size = model_cost(parse(config(2)["model"]))
+    trial.set_user_attr(NETWORK, {"macs": size.macs, "passes": size.passes})
+    complete_trial(store, trial, store.launches.all()[0].id, config(2), [0.9])
+    assert "its network 4 times as wide" in summary_lines(summarize(store))[-1]
+    export(store, tmp_path / "best.json")
+    found, seconds, origin = read_export(tmp_path / "best.json")
+    assert (found.model.width, seconds) == (64, 1e5)
+    assert str(origin).endswith("90.00 % validation accuracy with a network 4 times narrower")

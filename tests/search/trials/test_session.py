@@ -6,7 +6,10 @@ import pytest
 from optuna.trial import TrialState
 
 from fmnist_models.config.files import parse_config
+from fmnist_models.training.cost import model_cost
 from fmnist_models.training.metrics import EpochMetrics
+from search.planning.plan import NETWORK
+from search.planning.size_law import NetworkSize
 from search.results.summary import environment_of, summarize
 from search.samplers.registry import make_sampler
 from search.settings import SAMPLERS, SCHEDULERS, make_settings
@@ -273,3 +276,15 @@ def test_the_export_tells_of_the_machine_that_ran_the_best_trial(database: Datab
     assert best is not None
     open_session(database, 4).close("another machine")
     assert environment_of(session.store, best.number) == ENVIRONMENT
+
+
+def test_of_a_trial_of_equal_time_it_is_kept_how_large_its_network_is(database: Database) -> None:
+    session = open_session(database, 1)
+    session.context = replace(session.context, epoch_images=lambda config: 500)
+    started = session.next_trial()
+    assert started is not None
+    cost = model_cost(started.config.model)
+    kept = session.store.attributes(NETWORK)[started.number]
+    assert kept == {"macs": cost.macs, "passes": cost.passes, "parameters": cost.parameters}
+    assert NetworkSize.of(kept) == NetworkSize(cost.macs, cost.passes)
+    assert NetworkSize.of({"macs": "many"}) is None
