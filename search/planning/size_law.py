@@ -4,7 +4,7 @@ Trials of equal time see the images as often as their network's size allows. In 
 network is ahead that a larger one overtakes later, so errors are compared as they are expected
 after more passes, by a law that was fitted to small networks of known-good training on
 Fashion-MNIST (`python -m benchmarks.accuracy.passes`, results/passes.md): 2 to 44 passes, errors of
-5 to 12 %, met within 2 % of themselves.
+5 to 12 %, met within 2 % of themselves (root mean square; 5 % at most).
 """
 
 from __future__ import annotations
