@@ -53,7 +53,8 @@ def centred(space: Space, params: Params) -> Space:
     for name, value in params.items():
         axes[name] = replace(axes.get(name, Axis(value, TRUST)), default=value)
     points = {**space.points, AROUND: params}
-    return replace(space, belief=Belief(axes), points=points)
+    most = space.most_points and space.most_points + 1
+    return replace(space, belief=Belief(axes), points=points, most_points=most)
 
 
 def likeness(space: Space, config: TrialConfig) -> Likeness:

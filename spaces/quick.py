@@ -75,6 +75,7 @@ SPACE = Space(
     version=2,
     suggest=suggest,
     points={
+        "quick-2-8": make_point("quick", _SGD, {"width": 8}),
         "quick-2-16": make_point("quick", _SGD),
         "quick-2-32": make_point("quick", _SGD, {"width": 32}),
     },
@@ -88,6 +89,7 @@ SPACE = Space(
             "bn_momentum": Axis(0.1, IDLE),
         },
     ),
+    most_points=2,
     trial_seconds_cpu=170.0,
     max_epoch_seconds_cpu=40.0,
 )

@@ -62,7 +62,8 @@ class Space:
     `version` changes with any change of the distributions: a study keeps to one version.
     `points` are known-good parameters by name, tried first, which need not name the ingredients of
     training that they leave off: see `fill_in_defaults`. `one_point_per` names a parameter of which
-    each value has several points: only the last that is affordable is tried. `epochs_cpu` and
+    each value has several points: only the last that is affordable is tried. `most_points`: of all
+    points only so many, the last that are affordable; None: any number. `epochs_cpu` and
     `epochs_gpu` are the default number of epochs of a trial. `trial_seconds_cpu`: on a CPU all
     epochs of a trial take so long unless the user says otherwise; where he wants epochs that are
     all images once, `max_epoch_seconds_cpu` is how long one may be expected to take. `belief` is
@@ -76,6 +77,7 @@ class Space:
     epochs_cpu: int = 9
     epochs_gpu: int = 27
     one_point_per: str | None = None
+    most_points: int | None = None
     trial_seconds_cpu: float = 600.0
     max_epoch_seconds_cpu: float = 120.0
     belief: Belief = field(default_factory=Belief)
@@ -109,7 +111,8 @@ class Space:
         for name, point in self.points.items():
             if context.affords(self.configure(name, SpaceContext(context.epochs))):
                 found[point[self.one_point_per] if self.one_point_per else name] = name
-        return {name: self.points[name] for name in found.values()} or self._smaller(context)
+        last = list(found.values())[-self.most_points if self.most_points else 0 :]
+        return {name: self.points[name] for name in last} or self._smaller(context)
 
     def _smaller(self, context: SpaceContext) -> dict[str, Params]:
         """The first known-good point that is affordable with smaller sizes, if there is one."""

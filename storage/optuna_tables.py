@@ -51,6 +51,10 @@ ATTRIBUTES = text(
     "SELECT t.number, a.value_json FROM trial_user_attributes a"
     " JOIN trials t ON t.trial_id = a.trial_id WHERE a.key = :key AND t.study_id = :study"
 )
+ATTRIBUTE = text(
+    "SELECT a.value_json FROM trial_user_attributes a JOIN trials t ON t.trial_id = a.trial_id"
+    " WHERE a.key = :key AND t.study_id = :study AND t.number = :number"
+)
 RUNNING = text(
     "SELECT t.number, t.trial_id, s.launch_id FROM trials t LEFT JOIN search_trial s"
     " ON s.study_name = :name AND s.number = t.number"

@@ -74,8 +74,10 @@ class EpochRow(_Row):
 class DecisionRow(_Row):
     """The trial scheduler's word on a trial after an epoch.
 
-    `rung` and `cutoff` are None where the scheduler compared nothing. `created_at` is set by the
-    database; what a caller gives is not used.
+    `value` is what was compared, or would have been: the epoch's validation accuracy, or, where
+    trials have equal time, that expected of it after the trial's last. `rung` and `cutoff` are None
+    where the scheduler compared nothing. `created_at` is set by the database; what a caller gives
+    is not used.
     """
 
     number: int

@@ -91,6 +91,11 @@ class StudyReader:
         rows = self._ask(optuna_tables.ATTRIBUTES, key=name)
         return {number: json.loads(value) for number, value in rows}
 
+    def attribute(self, number: int, name: str) -> JsonValue:
+        """The user attribute of this name of one trial, None where it has none."""
+        values = self._ask(optuna_tables.ATTRIBUTE, key=name, number=number)
+        return json.loads(values[0][0]) if values else None
+
     def configs(self) -> dict[int, dict[str, JsonValue]]:
         """The configurations of the trials that have one, as JSON values, by number."""
         trial = tables.trial

@@ -19,7 +19,7 @@ def _space_lines(name: str, entry: CatalogEntry) -> str:
     mflops = " to ".join(f"{bound:,g}" for bound in entry.mflops)
     lines = [f"{name} (version {entry.version}): {SPACES[name]}"]
     lines.append(f"    networks of {weights} parameters, {mflops} MFLOP an image")
-    lines.append(wrapped("    tried first: ", ", ".join(entry.points)))
+    lines.append(wrapped("    known-good: ", ", ".join(entry.points)))
     width = max(map(len, entry.parameters))
     lines += [f"    {name:<{width}}  {words}" for name, words in entry.parameters.items()]
     return "\n".join(lines)

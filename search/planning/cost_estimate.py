@@ -225,8 +225,9 @@ def estimate(
         for _ in range(SAMPLES)
     )
     freely = SpaceContext(plan.epochs)
-    reference = space.configure(next(iter(space.points)), freely)
-    first = list(space.affordable_points(context).values())[: min(points, trials)]
+    affordable = list(space.affordable_points(context).values())
+    reference = space.configured([*affordable, *space.points.values()][0], freely)
+    first = affordable[: min(points, trials)]
     of_points = [
         machine.trial_epoch_seconds(context.allotted(space.configured(params, freely)))
         for params in first

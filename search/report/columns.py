@@ -58,7 +58,10 @@ EPOCH_COLUMNS = (
     Column("peak_memory_bytes", "whole number", "the device's on a GPU, else the process's"),
     Column("action", "text", "the scheduler's word after it: continue, or stop; none at the end"),
     Column("rung", "whole number", "epoch of the rung that it was compared at"),
-    Column("cutoff", "number", "value below which it would be stopped there"),
+    Column(
+        "compared", "number", "its accuracy; where trials have equal time, that expected at last"
+    ),
+    Column("cutoff", "number", "compared value below which it would be stopped there"),
     Column("reason", "text", "why it was stopped or not"),
     Column("created_at", "time", "when that was decided (UTC), by the database's clock"),
 )

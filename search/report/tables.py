@@ -89,7 +89,8 @@ def epoch_table(data: StudyData) -> Table:
     rows = []
     for (number, epoch), row in _epochs(data):
         decision = data.decisions.get((number, epoch))
-        rows.append({**(decision.model_dump(exclude={"value"}) if decision else {}), **row})
+        told = decision.model_dump(exclude={"value"}) if decision else {}
+        rows.append({**told, "compared": decision.value if decision else None, **row})
     return Table(EPOCH_COLUMNS, rows)
 
 

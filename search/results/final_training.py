@@ -49,7 +49,8 @@ class Expected:
 class FinalTraining:
     """How long final training is to take, and on how many times a trial's images it trains.
 
-    `image_seconds` tells how long a network of a size takes for an image in a trial.
+    `image_seconds` tells how long a network of a size takes for an image in a trial. `exponent` is
+    the power, 0 to 1, of what the law says is left of an error: see `law_check`.
     """
 
     seconds: float
@@ -57,6 +58,7 @@ class FinalTraining:
     trial_seconds: float
     train_images: int
     image_seconds: Callable[[NetworkSize], float]
+    exponent: float = 1.0
 
     def expected(self, tried: Tried) -> Expected:
         """The best that is expected of a trial's configuration, its network as tried or wider.
@@ -75,7 +77,8 @@ class FinalTraining:
                 slower = self.image_seconds(wide) / self.image_seconds(size)
                 ratios[times] = error_after(longer / slower, wide) / here
         best = min(ratios, key=lambda times: (ratios[times], times))
-        return Expected(1 - (1 - tried.accuracy) * min(1.0, ratios[best]), best)
+        left = min(1.0, ratios[best]) ** self.exponent
+        return Expected(1 - (1 - tried.accuracy) * left, best)
 
     def _is_too_large(self, size: NetworkSize) -> bool:
         """Whether a network does not see all images often enough in the time of a trial."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 
 from pydantic import JsonValue
@@ -14,6 +15,7 @@ from search.planning.plan import NETWORK
 from search.planning.size_law import NetworkSize
 from search.quantities import describe, percent
 from search.results.final_training import Expected, FinalTraining, Tried, final_training
+from search.results.law_check import exponent
 from search.results.recommendation import Candidate, recommend
 from search.schedulers.rank_correlation import (
     RungCorrelation,
@@ -22,6 +24,7 @@ from search.schedulers.rank_correlation import (
     rung_correlations,
 )
 from search.schedulers.stored_rungs import root_of
+from search.trials.foresight import Foresight
 from search.trials.retry_chain import INTERRUPTED, KNOWN_GOOD
 from storage import OUTSIDE, StudyStore
 
@@ -62,7 +65,8 @@ class Summary(Config):
     theirs and queued again. `from_outside` more were ended by others, through Optuna's API or a
     dashboard, and count for nothing. `known_good` is the best value of the space's known-good
     points, with which the search is compared; None where none of them ran all its epochs.
-    `rung_correlations` are those of the last launch's rungs. `recommended` is what is exported.
+    `rung_correlations` are those of the last launch's rungs, of the values that are compared there.
+    `recommended` is what is exported.
     """
 
     study: str
@@ -106,11 +110,13 @@ def _correlations(store: StudyStore) -> list[RungCorrelation]:
     if not rungs:
         return []
     epochs = sorted({*rungs, max(rungs[-1], store.longest())})
-    retry_of = store.retries()
+    retry_of, final = store.retries(), final_training(store)
+    foresight = Foresight(store, final.train_images) if final else None
     curves: dict[int, dict[int, float]] = {}
     for number, epoch, value in store.accuracies_at(epochs):  # what a repeat trained anew counts
         if isfinite(value):
-            curves.setdefault(root_of(number, retry_of), {})[epoch] = value
+            expected = foresight.at_end(number, epoch, value) if foresight else value
+            curves.setdefault(root_of(number, retry_of), {})[epoch] = expected
     return rung_correlations(curves.values(), epochs)
 
 
@@ -148,6 +154,8 @@ def _expected(
 ) -> dict[int, Expected]:
     """What COMPLETE trials, number and value, come to in final training."""
     configs, sizes = store.configs(), store.attributes(NETWORK)
+    power = exponent(store, complete, Foresight(store, final.train_images))
+    final = replace(final, exponent=power)
     return {
         number: final.expected(Tried(value, configs[number], NetworkSize.of(sizes.get(number))))
         for number, value in complete

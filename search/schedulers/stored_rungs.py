@@ -6,7 +6,7 @@ Nothing of it lives in a driver alone, so none of it is lost with one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from search.schedulers.rules import TrialScheduler
 from storage import StudyStore
@@ -22,11 +22,17 @@ def root_of(number: int, retry_of: Mapping[int, int]) -> int:
 class Rungs:
     """Feeds a scheduler with what all drivers of a study have stored.
 
-    `curves` are the values that it compares, by the root of a trial's chain and by epoch.
+    `at_end` gives what is compared for a trial's number, its epoch and the value that it had.
+    `curves` are what was compared, by the root of a trial's chain and by epoch.
     """
 
-    def __init__(self, store: StudyStore, scheduler: TrialScheduler) -> None:
-        self.store, self.scheduler = store, scheduler
+    def __init__(
+        self,
+        store: StudyStore,
+        scheduler: TrialScheduler,
+        at_end: Callable[[int, int, float], float],
+    ) -> None:
+        self.store, self.scheduler, self._at_end = store, scheduler, at_end
         self.curves: dict[int, dict[int, float]] = {}
         self._retry_of: dict[int, int] = {}
         self._last = 0
@@ -42,7 +48,8 @@ class Rungs:
             if new.retry_of is not None and new.number not in self._retry_of:
                 self._retry_of = self.store.retries()
             root = root_of(new.number, self._retry_of)
-            self.scheduler.observe(root, new.epoch, new.value)
+            value = self._at_end(new.number, new.epoch, new.value)
+            self.scheduler.observe(root, new.epoch, value)
             if self.scheduler.compares(root, new.epoch):
-                self.curves.setdefault(root, {})[new.epoch] = new.value
+                self.curves.setdefault(root, {})[new.epoch] = value
             self._last = new.id

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from fmnist_models.training.metrics import EpochMetrics
 from search.schedulers.rules import Decision, TrialScheduler
 from search.schedulers.stored_rungs import Rungs
+from search.trials.foresight import Foresight
 from search.trials.live_trial import LiveTrial
 from search.trials.retry_chain import Chain
 from storage import DecisionRow, EpochRow, StudyStore
@@ -25,11 +26,17 @@ class Recorder:
     """
 
     def __init__(
-        self, study: optuna.Study, store: StudyStore, launch_id: int, scheduler: TrialScheduler
+        self,
+        study: optuna.Study,
+        store: StudyStore,
+        launch_id: int,
+        scheduler: TrialScheduler,
+        train_images: int,
     ) -> None:
         self.study, self.store, self.launch_id = study, store, launch_id
         self.scheduler = scheduler
-        self.rungs = Rungs(store, scheduler)
+        self._at_end = Foresight(store, train_images).at_end
+        self.rungs = Rungs(store, scheduler, self._at_end)
 
     def record(
         self, live: LiveTrial, epochs: Sequence[EpochMetrics], again: bool
@@ -67,10 +74,15 @@ class Recorder:
 
     def _decide(self, live: LiveTrial, epochs: Sequence[EpochMetrics]) -> Decision:
         """The scheduler's word; known-good points run on, as the search must not end below them."""
-        *before, last = epochs
-        for metrics in before:  # kept in the same transaction as what is decided now
-            self.scheduler.observe(live.root, metrics.epoch, metrics.val_accuracy or 0.0)
-        decision = self.scheduler.decide(live.root, last.epoch, last.val_accuracy or 0.0)
+        *before, last = (
+            (m.epoch, self._at_end(live.number, m.epoch, m.val_accuracy or 0.0)) for m in epochs
+        )
+        for epoch, value in before:  # kept in the same transaction as what is decided now
+            self.scheduler.observe(live.root, epoch, value)
+        decision = self.scheduler.decide(live.root, *last)
+        if decision.cutoff is not None and last[1] != (epochs[-1].val_accuracy or 0.0):
+            reason = f"{decision.reason}, as expected after the last epoch"
+            decision = decision.model_copy(update={"reason": reason})
         if decision.action == "stop" and live.known_good:
             reason = f"{RUNS_ON}, though {decision.reason}"
             return decision.model_copy(update={"action": "continue", "reason": reason})

@@ -85,7 +85,7 @@ class SearchSession:
         )
         self._watch = Watch(store.launches, limits.lease_seconds)
         self._slots = Slots(self.study, store, launch_id, space, trials)
-        self._recorder = Recorder(self.study, store, launch_id, scheduler)
+        self._recorder = Recorder(self.study, store, launch_id, scheduler, context.train_images)
         self._watch_rungs = RungWatch(self._recorder.rungs.curves, observer.say)
         self._live: dict[int, LiveTrial] = {}
         self._ended: list[EndedTrial] = []

@@ -15,6 +15,7 @@ from search.results.summary import summarize
 from search.schedulers.rules import TrialScheduler, make_scheduler
 from search.settings import SearchSettings
 from search.trials.epoch_recorder import RUNS_ON
+from search.trials.foresight import Foresight
 from search.trials.retry_chain import INTERRUPTED, MOST_DEATHS, Chain
 from storage import RETRY_OF, Database, DecisionRow, EpochRow, StudyStore, TrialRecord
 from storage.optuna_reader import FROM_OUTSIDE
@@ -99,7 +100,8 @@ def _check_trial(
         assert (last, decided[-1]) == ("stop", len(kept))
         assert decisions[-1].reason == record.reason
         cutoff = decisions[-1].cutoff
-        assert "may pass rung" in record.reason if cutoff is None else cutoff > trial.value
+        compared = decisions[-1].value
+        assert "may pass rung" in record.reason if cutoff is None else cutoff > compared
 
 
 def _check_retry(
@@ -178,29 +180,32 @@ def schedulers_of(store: StudyStore) -> dict[int, TrialScheduler]:
     return found
 
 
-def check_replay(store: StudyStore) -> int:
+def check_replay(store: StudyStore, train_images: int = 1) -> int:
     """Assert that each decision is made again from what is stored, whichever driver made it.
 
-    Gives back how many decisions compared a trial with others.
+    `train_images` are those of a study of equal time. Gives back how many decisions compared a
+    trial with others.
     """
     values = store.values_after(0)
     kept = {(d.number, d.epoch): d for d in store.decisions()}
     if not values:
         return 0
     schedulers, before = schedulers_of(store), store.retries()
+    at_end = Foresight(store, train_images).at_end
     for value in values:
         root = value.number
         while root in before:
             root = before[root]
+        compared = at_end(value.number, value.epoch, value.value)
         decision = kept.get((value.number, value.epoch))
         if decision is not None:
-            again = schedulers[decision.launch_id].decide(root, value.epoch, value.value)
+            again = schedulers[decision.launch_id].decide(root, value.epoch, compared)
             assert (again.rung, again.cutoff) == (decision.rung, decision.cutoff), decision
             assert again.value == decision.value
             runs_on = decision.reason.startswith(RUNS_ON)
             assert again.action == ("stop" if runs_on else decision.action)
         for scheduler in schedulers.values():
-            scheduler.observe(root, value.epoch, value.value)
+            scheduler.observe(root, value.epoch, compared)
     return sum(d.cutoff is not None for d in kept.values())
 
 

@@ -17,13 +17,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import optuna
 
+from fmnist_models.config.trial import TrialConfig
 from fmnist_models.training.metrics import EpochMetrics
+from search.planning.plan import TRIAL_SECONDS
 from search.schedulers.rules import Decision, make_scheduler
 from search.settings import make_settings
 from search.signals import StopRequest
@@ -135,14 +137,21 @@ def open_session(
     observer: SearchObserver | None = None,
     stop: StopRequest | None = None,
     check_space: Callable[[], None] = lambda: None,
+    epoch_images: Callable[[TrialConfig], int] | None = None,
 ) -> SearchSession:
-    """Open a study and start a launch on it, in the order of search/launch.py."""
+    """Open a study and start a launch on it, in the order of search/launch.py.
+
+    With `epoch_images` its trials have equal time.
+    """
     settings = make_settings(
         space="quick", trials=trials, study=study, sampler=sampler, scheduler=scheduler
     )
-    store = open_study(database, settings, {**IDENTITY, "epochs": epochs})
+    by_time = {TRIAL_SECONDS: 60.0} if epoch_images else {}
+    store = open_study(database, settings, {**IDENTITY, "epochs": epochs, **by_time})
     reap(store)
     space, context = get_space("quick"), SpaceContext(epochs)
+    if epoch_images:
+        context = replace(context, epoch_images=epoch_images)
     enqueue_points(store, space, context)
     rules = make_scheduler(
         scheduler, grace_period=1, reduction_factor=3, epochs=epochs, trials=trials

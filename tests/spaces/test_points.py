@@ -88,10 +88,37 @@ def test_where_no_point_is_affordable_one_of_smaller_size_is_tried(name: str) ->
         assert len(points) == 1
 
 
-def test_a_smaller_quick_point_is_the_widest_that_is_affordable() -> None:
+@pytest.mark.parametrize(
+    ("widest", "points"),
+    [
+        (8, ["quick-2-8"]),
+        (16, ["quick-2-8", "quick-2-16"]),
+        (32, ["quick-2-16", "quick-2-32"]),
+    ],
+)
+def test_of_quick_the_two_largest_points_that_are_affordable_are_tried(
+    widest: int, points: list[str]
+) -> None:
     def affordable(model: ModelConfig) -> bool:
-        return model.model_dump()["width"] <= 8
+        return bool(model.model_dump()["width"] <= widest)
 
     space = get_space("quick")
-    (point,) = space.affordable_points(SpaceContext(9, affordable=affordable)).values()
-    assert point == {**space.points["quick-2-16"], "quick.width": 8}
+    assert list(space.affordable_points(SpaceContext(9, affordable=affordable))) == points
+
+
+def test_where_no_quick_point_is_affordable_the_first_is_made_smaller() -> None:
+    def affordable(model: ModelConfig) -> bool:
+        return bool(model.model_dump()["depth"] == 1 and model.model_dump()["width"] == 8)
+
+    space = get_space("quick")
+    found = space.affordable_points(SpaceContext(9, affordable=affordable))
+    assert found == {"quick-2-8, smaller": {**space.points["quick-2-8"], "quick.depth": 1}}
+
+
+@pytest.mark.parametrize(("widest", "point"), [(8, "quick/quick-2-8"), (32, "quick/quick-2-32")])
+def test_in_all_one_quick_point_is_tried(widest: int, point: str) -> None:
+    def affordable(model: ModelConfig) -> bool:
+        return model.family == "quick" and model.width <= widest
+
+    space = get_space("all")
+    assert list(space.affordable_points(SpaceContext(9, affordable=affordable))) == [point]

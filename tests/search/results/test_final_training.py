@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ from search.results.final_training import (
     search_seconds,
 )
 from search.results.larger_networks import wider_network
+from search.results.law_check import DOUBT, exponent
 from search.results.summary import summarize, summary_lines
 from search.settings import make_settings
+from search.trials.foresight import Foresight
 from search.trials.retry_chain import KNOWN_GOOD
 from search.trials.study import open_study, optuna_study, start_launch
 from spaces import SpaceContext, get_space
@@ -207,6 +210,59 @@ def test_a_study_of_equal_epochs_foresees_none(database: Database) -> None:
     start_launch(store, make_settings(space="quick", trials=9, study=STUDY), ENVIRONMENT)
     assert final_training(store) is None
     assert "final_seconds" not in json.dumps(summarize(store).model_dump(mode="json"))
+
+
+NINE = {**config(0.4), "epochs": 9}
+"""A configuration of nine epochs."""
+
+
+def curves_of(store: StudyStore, *curves: list[float]) -> None:
+    """COMPLETE trials of a study by time, each with the accuracies of its nine epochs."""
+    study, launch = optuna_study(store), store.launches.all()[0].id
+    for accuracies in curves:
+        complete_trial(store, study.ask(), launch, NINE, accuracies)
+
+
+def rising(early: float, end: float) -> list[float]:
+    return [early] * 3 + [(early + end) / 2] * 5 + [end]
+
+
+def test_what_the_law_says_is_believed_as_far_as_the_studys_own_curves_bear_it_out(
+    database: Database,
+) -> None:
+    store = by_time(database)
+    foresight = Foresight(store, 50_000)
+    assert exponent(store, [], foresight) == 1.0
+    curves_of(store, *[rising(0.6, 0.61)] * 8)
+    flat = exponent(store, store.complete(), foresight)
+    assert 0 < flat < 0.4, "as where many labels are wrong"
+    left = foresight.left(0, 3)
+    assert flat == pytest.approx(
+        (DOUBT**2 + 8 * log(left) * log(0.39 / 0.4)) / (DOUBT**2 + 8 * log(left) ** 2)
+    )
+    assert exponent(store, store.complete()[:1], foresight) > flat, "one alone does not show it"
+    curves_of(store, *[rising(0.6, 1 - 0.4 * left**2)] * 30)
+    assert exponent(store, store.complete(), foresight) == 1.0
+
+
+def test_where_curves_stay_flat_or_fall_nothing_is_foretold(database: Database) -> None:
+    store = by_time(database, final_seconds=1e4, time_budget_seconds=9.0)
+    curves_of(store, *[rising(0.6, 0.5)] * 8)
+    curves_of(store, [1.0] * 9)  # without an error, of which nothing can be left
+    assert exponent(store, store.complete(), Foresight(store, 50_000)) == 0.0
+    recommended = summarize(store).recommended
+    assert recommended is not None
+    assert recommended.trial.validation_accuracy == 1.0
+
+
+def test_errors_come_down_by_the_exponent() -> None:
+    final = final_of(5.0)
+    whole, half, none = (
+        replace(final, exponent=power).expected(Tried(0.9, config(4))).accuracy
+        for power in (1.0, 0.5, 0.0)
+    )
+    assert none == pytest.approx(0.9)
+    assert (1 - half) ** 2 == pytest.approx((1 - whole) * 0.1)
 
 
 def test_what_is_best_in_final_training_is_handed_over(database: Database, tmp_path: Path) -> None:
