@@ -22,6 +22,7 @@ from search.planning.plan import of_study, set_up_trials
 from search.preparation import Launch, Preparation, prepare
 from search.results.conclusion import conclude
 from search.results.export import traces_of
+from search.results.outlook import why_enough
 from search.schedulers.rules import make_scheduler
 from search.settings import SearchSettings
 from search.signals import StopRequest
@@ -150,7 +151,7 @@ def _run_session(launch: Launch, prepared: Preparation) -> SearchSession:
             outcome = _outcome(session, launch.stop)
         finally:
             session.close(outcome)
-    if session.is_done and not launch.store.launches.open():
+    if session.is_done and not session.has_enough and not launch.store.launches.open():
         launch.checkpoints.tidy()
     return session
 
@@ -178,6 +179,7 @@ def _open_session(launch: Launch, prepared: Preparation) -> SearchSession:
         observer=launch.display,
         stop=launch.stop,
         check_space=space_check(places, settings.min_free_bytes),
+        enough=partial(why_enough, launch.store),
     )
 
 
@@ -221,4 +223,6 @@ def _outcome(session: SearchSession, stop: StopRequest) -> str:
         return "interrupted"
     if session.is_hopeless:
         return "ended by failures"
+    if session.has_enough:
+        return "enough tried"
     return "done" if session.is_done else "time budget spent"

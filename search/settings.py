@@ -36,8 +36,9 @@ CHOICES: dict[str, tuple[str, Iterable[str]]] = {
     "trust": ("--trust", TRUSTS),
 }
 SEARCH_SHARE = 1 / 3
-"""Of a total time: at 13 passes over the images in all of it, final training makes 7 % more errors
-in two thirds and 15 % more in a half, at 50 passes 2 and 4 % (final_training.TOO_FEW_PASSES)."""
+"""Of a total time, at most: at 13 passes over the images in all of it, final training of quick-2-32
+makes 8 % more errors in two thirds and 16 % more in a half, at 50 passes 5 and 10 %, by
+`size_law.error_after`. Whether that pays is seen to while it searches: results/outlook.py."""
 STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 ADDRESS = r"auto|([A-Za-z0-9][A-Za-z0-9.-]{0,253}|\[[0-9A-Fa-f:]+\]):[1-9][0-9]{0,4}"
 
@@ -172,7 +173,8 @@ class SearchSettings(Config):
         Field(ge=3),
         options.search(
             "for the search and final training together, e.g. 15m, in place of --time-budget and "
-            "--final-time: the search gets a third, and final training what is left",
+            "--final-time: the search gets a third, or less where it has enough, and final "
+            "training what is left",
             "none",
             "--total-time",
             duration,

@@ -55,7 +55,9 @@ LOOK_SECONDS = 1.0
 class SearchSession:
     """The state of one launch; see the top of the file.
 
-    `first_failure` is the reason of the first of the failures in a row.
+    `first_failure` is the reason of the first of the failures in a row. `enough` is asked after
+    each trial; with a reason why no other is worth its time none is begun, and `has_enough` is set:
+    only what is nearly done is then waited for.
     """
 
     def __init__(
@@ -71,11 +73,13 @@ class SearchSession:
         observer: SearchObserver,
         stop: StopRequest,
         check_space: Callable[[], None],
+        enough: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.store, self.launch_id = store, launch_id
         self.study = optuna_study(store, launch_sampler(store, launch_id, context))
         self.space, self.context, self.scheduler, self.trials = space, context, scheduler, trials
         self._limits, self._observer, self._check_space = limits, observer, check_space
+        self._enough, self.has_enough = enough, False
         self._outage = Outage(
             store.url,
             min(limits.outage_seconds, store.connections.longest_lock_seconds),
@@ -99,8 +103,15 @@ class SearchSession:
 
     @property
     def is_done(self) -> bool:
-        """Whether the study has its total of finished trials, or fails without end."""
-        return finished_trials(self._counts) >= self.trials or self.is_hopeless
+        """Whether the study has its total of finished trials, has enough, or fails without end."""
+        has_all = finished_trials(self._counts) >= self.trials
+        return has_all or self.is_hopeless or (self.has_enough and not self._is_worth_waiting())
+
+    def _is_worth_waiting(self) -> bool:
+        """Whether a known-good point runs, or a trial that has half of its epochs behind it."""
+        with self._lock:
+            running = list(self._live.values())
+        return any(t.known_good or 2 * len(t.accuracies) >= t.config.epochs for t in running)
 
     @property
     def is_hopeless(self) -> bool:
@@ -110,9 +121,10 @@ class SearchSession:
     def next_trial(self) -> StartedTrial | None:
         """A new trial, RUNNING in the study; None while those that run may complete the total.
 
+        None, too, where another would not be worth its time.
         Raises what `check_space` raises, which finds no room for another trial.
         """
-        while not self.is_done and time.monotonic() >= self._full_until:
+        while not (self.is_done or self.has_enough) and time.monotonic() >= self._full_until:
             self._check_space()
             # Where the answer was lost a slot may be taken that nobody knows of: see `_reap`.
             trial = self._outage.repeat(lambda again: self._slots.reserve())
@@ -260,6 +272,11 @@ class SearchSession:
         self._full_until = 0.0
         self._look()
         self._observer.trial_ended(ended)
+        if not self.has_enough:
+            reason = self._outage.repeat(lambda again: self._enough())
+            if reason:
+                self.has_enough = True
+                self._observer.say(reason)
 
     def _look(self) -> None:
         """Read where the study stands."""

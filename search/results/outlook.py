@@ -1,0 +1,94 @@
+"""Whether another trial is worth the time that it takes from final training.
+
+Of a total time, what the search takes final training has not. Where samples come near the best
+again and again and none beats it, as where known-good points were tuned for the task, going on
+costs more than it brings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, exp, log
+from statistics import fmean
+
+from search.planning.plan import NETWORK
+from search.planning.size_law import NetworkSize
+from search.results.final_training import FinalTraining, Tried, final_training, search_seconds
+from search.trials.retry_chain import KNOWN_GOOD
+from storage import StudyStore
+
+FEWEST = 5
+"""Samples of which something can be told; after fewer the search goes on."""
+LEAST_ERROR = 1e-6
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Which shares of final training's error another trial is expected to take off, and to add."""
+
+    gain: float
+    loss: float
+
+
+def why_enough(store: StudyStore) -> str | None:
+    """Why no other trial is worth its time, in words; None where one is, or nothing can be told."""
+    found = outlook(store)
+    if found is None or found.gain > found.loss:
+        return None
+    return (
+        f"no more trials: another is expected to take {100 * found.gain:.2g} % off the error of "
+        f"the best, and its time, missing in final training, to add {100 * found.loss:.2g} %"
+    )
+
+
+def outlook(store: StudyStore) -> Outlook | None:
+    """That of the trial that would be begun now.
+
+    None without a total time, and while too few samples have ended.
+    """
+    complete, launches = store.complete(), store.launches.all()
+    total = launches[-1].settings.get("total_seconds")
+    if not complete or not isinstance(total, int | float):
+        return None
+    # Of one that was stopped, what it was expected to end at.
+    ended = {row.number: row.value for row in store.decisions() if row.action == "stop"}
+    ended |= dict(complete)
+    points = store.attributes(KNOWN_GOOD)
+    samples = [value for number, value in ended.items() if number not in points]
+    final, searched = final_training(store), search_seconds(launches)
+    if final is None or len(samples) < FEWEST or not 0 < searched < total:
+        return None
+    number, best = complete[0]
+    size = NetworkSize.of(store.attribute(number, NETWORK))
+    tried = Tried(best, store.configs()[number], size)
+    loss = loss_of_time(final, tried, total - searched, searched / len(ended))
+    return Outlook(expected_gain(samples, best), loss)
+
+
+def expected_gain(samples: Sequence[float], best: float) -> float:
+    """The share of the error of `best` that one more sample is expected to take off.
+
+    As if samples were drawn alike, and the logarithms of their better half's errors had an
+    exponential tail: of n + 1 samples the last is the best with a probability of 1 / (n + 1), and
+    then leads by what the best leads its half by, in the mean.
+    """
+    errors = sorted(_log_error(value) for value in samples)
+    first, *others = errors[: ceil(len(errors) / 2)]
+    lead = fmean(others) - first
+    behind = max(0.0, first - _log_error(best))
+    return lead * exp(-behind / lead) / (len(errors) + 1) if lead > 0 else 0.0
+
+
+def loss_of_time(final: FinalTraining, tried: Tried, left: float, seconds: float) -> float:
+    """The share by which the error grows in final training of `left` less `seconds`."""
+
+    def error(time: float) -> float:
+        of_time = replace(final, times=final.times * time / final.seconds)
+        return max(LEAST_ERROR, 1 - of_time.expected(tried).accuracy)
+
+    return error(max(1.0, left - seconds)) / error(left) - 1
+
+
+def _log_error(accuracy: float) -> float:
+    return log(max(LEAST_ERROR, 1 - accuracy))
