@@ -151,7 +151,7 @@ def _run_session(launch: Launch, prepared: Preparation) -> SearchSession:
             outcome = _outcome(session, launch.stop)
         finally:
             session.close(outcome)
-    if session.is_done and not session.has_enough and not launch.store.launches.open():
+    if session.is_done and not session.enough.is_tried and not launch.store.launches.open():
         launch.checkpoints.tidy()
     return session
 
@@ -223,6 +223,6 @@ def _outcome(session: SearchSession, stop: StopRequest) -> str:
         return "interrupted"
     if session.is_hopeless:
         return "ended by failures"
-    if session.has_enough:
+    if session.enough.is_tried:
         return "enough tried"
     return "done" if session.is_done else "time budget spent"

@@ -7,8 +7,10 @@ says, or not at all. The trials that ran to their end show it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from math import log
 
+from search.results.final_training import FinalTraining
 from search.trials.foresight import Foresight
 from storage import StudyStore
 
@@ -17,6 +19,14 @@ EARLY = 1 / 3
 DOUBT = 0.15
 """The standard deviation of an error's logarithm, of some thousand images with the luck of training
 (0.045), over that of the exponent between tasks (0.3); both by hand."""
+
+
+def as_borne_out(
+    final: FinalTraining, store: StudyStore, complete: Iterable[tuple[int, float]]
+) -> FinalTraining:
+    """`final`, to believe the law as far as the COMPLETE trials, number and value, bear it out."""
+    foresight = Foresight(store, final.train_images)
+    return replace(final, exponent=exponent(store, complete, foresight))
 
 
 def exponent(

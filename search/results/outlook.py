@@ -15,6 +15,7 @@ from statistics import fmean
 from search.planning.plan import NETWORK
 from search.planning.size_law import NetworkSize
 from search.results.final_training import FinalTraining, Tried, final_training, search_seconds
+from search.results.law_check import as_borne_out
 from search.trials.retry_chain import KNOWN_GOOD
 from storage import StudyStore
 
@@ -47,21 +48,23 @@ def outlook(store: StudyStore) -> Outlook | None:
 
     None without a total time, and while too few samples have ended.
     """
-    complete, launches = store.complete(), store.launches.all()
+    launches = store.launches.all()
     total = launches[-1].settings.get("total_seconds")
-    if not complete or not isinstance(total, int | float):
+    if not isinstance(total, int | float):
         return None
+    complete = store.complete()
     # Of one that was stopped, what it was expected to end at.
     ended = {row.number: row.value for row in store.decisions() if row.action == "stop"}
     ended |= dict(complete)
     points = store.attributes(KNOWN_GOOD)
     samples = [value for number, value in ended.items() if number not in points]
     final, searched = final_training(store), search_seconds(launches)
-    if final is None or len(samples) < FEWEST or not 0 < searched < total:
+    if final is None or not complete or len(samples) < FEWEST or not 0 < searched < total:
         return None
     number, best = complete[0]
     size = NetworkSize.of(store.attribute(number, NETWORK))
     tried = Tried(best, store.configs()[number], size)
+    final = as_borne_out(final, store, complete)
     loss = loss_of_time(final, tried, total - searched, searched / len(ended))
     return Outlook(expected_gain(samples, best), loss)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import replace
 from math import isfinite
 
 from pydantic import JsonValue
@@ -15,7 +14,7 @@ from search.planning.plan import NETWORK
 from search.planning.size_law import NetworkSize
 from search.quantities import describe, percent
 from search.results.final_training import Expected, FinalTraining, Tried, final_training
-from search.results.law_check import exponent
+from search.results.law_check import as_borne_out
 from search.results.recommendation import Candidate, recommend
 from search.schedulers.rank_correlation import (
     RungCorrelation,
@@ -154,8 +153,7 @@ def _expected(
 ) -> dict[int, Expected]:
     """What COMPLETE trials, number and value, come to in final training."""
     configs, sizes = store.configs(), store.attributes(NETWORK)
-    power = exponent(store, complete, Foresight(store, final.train_images))
-    final = replace(final, exponent=power)
+    final = as_borne_out(final, store, complete)
     return {
         number: final.expected(Tried(value, configs[number], NetworkSize.of(sizes.get(number))))
         for number, value in complete

@@ -29,6 +29,7 @@ from search.schedulers.rules import TrialScheduler
 from search.signals import StopRequest
 from search.trials.database_outage import Outage
 from search.trials.driver_leases import Watch, reap
+from search.trials.enough import Enough, are_worth_waiting_for
 from search.trials.epoch_recorder import Recorder
 from search.trials.live_trial import (
     EndedTrial,
@@ -39,7 +40,7 @@ from search.trials.live_trial import (
     TrialStatus,
 )
 from search.trials.retry_chain import Chain, failure_reason, give_up
-from search.trials.study import finished_trials, launch_sampler, optuna_study
+from search.trials.study import ended_from_outside, finished_trials, launch_sampler, optuna_study
 from search.trials.trial_source import Slots, UnusableError
 from search.workers.messages import Failure, StartedTrial
 from spaces import Space, SpaceContext
@@ -55,9 +56,8 @@ LOOK_SECONDS = 1.0
 class SearchSession:
     """The state of one launch; see the top of the file.
 
-    `first_failure` is the reason of the first of the failures in a row. `enough` is asked after
-    each trial; with a reason why no other is worth its time none is begun, and `has_enough` is set:
-    only what is nearly done is then waited for.
+    `first_failure` is the reason of the first of the failures in a row. Once `enough` is tried only
+    what is nearly done goes on.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class SearchSession:
         self.study = optuna_study(store, launch_sampler(store, launch_id, context))
         self.space, self.context, self.scheduler, self.trials = space, context, scheduler, trials
         self._limits, self._observer, self._check_space = limits, observer, check_space
-        self._enough, self.has_enough = enough, False
+        self.enough = Enough(lambda: self._outage.repeat(lambda again: enough()), observer.say)
         self._outage = Outage(
             store.url,
             min(limits.outage_seconds, store.connections.longest_lock_seconds),
@@ -105,13 +105,8 @@ class SearchSession:
     def is_done(self) -> bool:
         """Whether the study has its total of finished trials, has enough, or fails without end."""
         has_all = finished_trials(self._counts) >= self.trials
-        return has_all or self.is_hopeless or (self.has_enough and not self._is_worth_waiting())
-
-    def _is_worth_waiting(self) -> bool:
-        """Whether a known-good point runs, or a trial that has half of its epochs behind it."""
-        with self._lock:
-            running = list(self._live.values())
-        return any(t.known_good or 2 * len(t.accuracies) >= t.config.epochs for t in running)
+        enough = self.enough.is_tried and not are_worth_waiting_for(list(self._live.values()))
+        return has_all or self.is_hopeless or enough
 
     @property
     def is_hopeless(self) -> bool:
@@ -121,10 +116,9 @@ class SearchSession:
     def next_trial(self) -> StartedTrial | None:
         """A new trial, RUNNING in the study; None while those that run may complete the total.
 
-        None, too, where another would not be worth its time.
         Raises what `check_space` raises, which finds no room for another trial.
         """
-        while not (self.is_done or self.has_enough) and time.monotonic() >= self._full_until:
+        while not (self.is_done or self.enough.is_tried) and time.monotonic() >= self._full_until:
             self._check_space()
             # Where the answer was lost a slot may be taken that nobody knows of: see `_reap`.
             trial = self._outage.repeat(lambda again: self._slots.reserve())
@@ -272,11 +266,7 @@ class SearchSession:
         self._full_until = 0.0
         self._look()
         self._observer.trial_ended(ended)
-        if not self.has_enough:
-            reason = self._outage.repeat(lambda again: self._enough())
-            if reason:
-                self.has_enough = True
-                self._observer.say(reason)
+        self.enough.ask()
 
     def _look(self) -> None:
         """Read where the study stands."""
@@ -287,10 +277,7 @@ class SearchSession:
         with self._lock:
             self._counts, self._best = counts, best
         if new > 0:
-            self._observer.say(
-                f"{new} of the study's trials {'was' if new == 1 else 'were'} ended from outside "
-                "(by Optuna's API or a dashboard): shown there as failed, and not counted"
-            )
+            self._observer.say(ended_from_outside(new))
 
     def heartbeat(self) -> None:
         """Tell the other drivers that this one lives, and queue again what dead ones left.

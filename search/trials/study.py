@@ -160,3 +160,11 @@ def study_identity(
         "data_digest": data_digest,
         "train_samples": settings.train_samples,
     }
+
+
+def ended_from_outside(trials: int) -> str:
+    """What is said of so many trials."""
+    return (
+        f"{trials} of the study's trials {'was' if trials == 1 else 'were'} ended from outside "
+        "(by Optuna's API or a dashboard): shown there as failed, and not counted"
+    )

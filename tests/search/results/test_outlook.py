@@ -10,6 +10,7 @@ import pytest
 from search.planning.size_law import NetworkSize
 from search.results.final_training import Tried
 from search.results.outlook import expected_gain, loss_of_time, why_enough
+from search.trials.enough import Enough
 from search.trials.retry_chain import KNOWN_GOOD
 from search.trials.study import optuna_study
 from search.workers.messages import Failure
@@ -101,9 +102,8 @@ def test_a_session_that_has_enough_begins_no_trial_and_waits_for_what_is_nearly_
 ) -> None:
     said: list[str] = []
     session = open_session(database, 30, scheduler="fifo")
-    session._observer.say = said.append
     enough = [False]
-    session._enough = lambda: "enough" if enough[0] else None
+    session.enough = Enough(lambda: "enough" if enough[0] else None, said.append)
     drive(session, at_once=2, epochs=18)  # the two points, to their end
     early, late, third = (session.next_trial() for _ in range(3))
     assert early and late and third
@@ -112,7 +112,7 @@ def test_a_session_that_has_enough_begins_no_trial_and_waits_for_what_is_nearly_
     session.report(early.number, metrics(1, 0.5))
     enough[0] = True
     session.fail(third.number, Failure(kind="diverged", reason="the loss is nan"))
-    assert session.has_enough
+    assert session.enough.is_tried
     assert said[-1] == "enough"
     assert session.next_trial() is None
     assert not session.is_done, "one is nearly done"
