@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil, exp, log
+from math import ceil, log
 from statistics import fmean
 
 from search.planning.plan import NETWORK
@@ -19,7 +19,7 @@ from search.results.law_check import as_borne_out
 from search.trials.retry_chain import KNOWN_GOOD
 from storage import StudyStore
 
-FEWEST = 5
+FEWEST = 8
 """Samples of which something can be told; after fewer the search goes on."""
 LEAST_ERROR = 1e-6
 
@@ -73,14 +73,18 @@ def expected_gain(samples: Sequence[float], best: float) -> float:
     """The share of the error of `best` that one more sample is expected to take off.
 
     As if samples were drawn alike, and the logarithms of their better half's errors had an
-    exponential tail: of n + 1 samples the last is the best with a probability of 1 / (n + 1), and
-    then leads by what the best leads its half by, in the mean.
+    exponential tail, whose mean is known from the k others of that half alone: of n + 1 samples the
+    last is the best with a probability of 1 / (n + 1), and its lead has the predictive distribution
+    (1 + lead / (k mean))^-k, which fewer samples make wider.
     """
     errors = sorted(_log_error(value) for value in samples)
     first, *others = errors[: ceil(len(errors) / 2)]
-    lead = fmean(others) - first
+    k, mean = len(others), fmean(others) - first
     behind = max(0.0, first - _log_error(best))
-    return lead * exp(-behind / lead) / (len(errors) + 1) if lead > 0 else 0.0
+    if mean <= 0:
+        return 0.0
+    lead = k / (k - 1) * mean * (1 + behind / (k * mean)) ** (1 - k)
+    return lead / (len(errors) + 1)
 
 
 def loss_of_time(final: FinalTraining, tried: Tried, left: float, seconds: float) -> float:

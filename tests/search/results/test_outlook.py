@@ -23,13 +23,19 @@ from tests.search.stored import complete_trial
 NEAR = [0.926, 0.925, 0.924, 0.92, 0.91, 0.9, 0.88, 0.85]
 """Samples of which the better half lies close together."""
 
+FAR = [0.93, 0.9, 0.87, 0.8, 0.7, 0.6, 0.5, 0.4]
+
 
 def test_one_more_sample_is_best_as_often_as_others_and_leads_as_the_best_leads_its_half() -> None:
     errors = [0.08, 0.08 * exp(0.1), 0.08 * exp(0.3), 0.5, 0.6, 0.7]
     samples = [1 - error for error in errors]
-    assert expected_gain(samples, samples[0]) == pytest.approx(0.2 / 7)
+    k, mean = 2, 0.2
+    assert expected_gain(samples, samples[0]) == pytest.approx(k / (k - 1) * mean / 7)
     ahead = 1 - 0.08 * exp(-0.4)
-    assert expected_gain(samples, ahead) == pytest.approx(0.2 * exp(-0.4 / 0.2) / 7)
+    assert expected_gain(samples, ahead) == pytest.approx(2 * mean / (1 + 0.4 / (k * mean)) / 7)
+    many = [1 - 0.08 * exp(0.2 * i / 500) for i in range(1001)]
+    of_many = expected_gain(many, 1 - 0.08 * exp(-0.4))
+    assert of_many == pytest.approx(0.1 * exp(-0.4 / 0.1) / 1002, rel=0.1), "nearly exponential"
     assert expected_gain(samples, 0.5) == expected_gain(samples, samples[0])
     assert expected_gain([0.9] * 6, 0.9) == 0.0
     assert expected_gain([1.0] * 6, 1.0) == 0.0
@@ -71,8 +77,12 @@ def test_samples_that_come_near_a_point_and_do_not_beat_it_end_the_search(
 @pytest.mark.parametrize(
     ("point", "samples", "settings"),
     [
-        (0.8, [0.93, 0.9, 0.87, 0.8, 0.7, 0.5], {"total_seconds": 18000.0}),  # far apart: worth it
-        (0.94, NEAR[:4], {"total_seconds": 1800.0}),  # too few
+        (
+            0.8,
+            [0.93, 0.9, 0.87, 0.8, 0.7, 0.6, 0.5, 0.4],
+            {"total_seconds": 18000.0},
+        ),  # far apart: worth it
+        (0.94, NEAR[:7], {"total_seconds": 1800.0}),  # too few
         (0.94, NEAR, {"time_budget_seconds": 1800.0}),  # costs final training nothing
     ],
 )
@@ -85,13 +95,13 @@ def test_otherwise_it_goes_on(
 def test_trials_that_were_stopped_count_by_what_they_were_expected_to_end_at(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = searched(database, 0.94, NEAR[:4], minutes=8, total_seconds=1800.0)
+    store = searched(database, 0.94, NEAR[:7], minutes=8, total_seconds=1800.0)
     assert why_enough(store) is None
     (launch,) = store.launches.all()
     row = {"launch_id": launch.id, "epoch": 1, "rung": 1, "cutoff": 0.99, "reason": "r"}
     stops = [
         DecisionRow.model_validate({**row, "action": "stop", "number": 100 + i, "value": value})
-        for i, value in enumerate(NEAR[4:])
+        for i, value in enumerate(NEAR[7:])
     ]
     monkeypatch.setattr(store, "decisions", lambda: stops)
     assert why_enough(store) is not None
