@@ -98,7 +98,7 @@ def _size(config: TrialConfig) -> dict[str, int]:
     from fmnist_models.training.cost import model_cost  # here, as it imports torch
 
     cost = model_cost(config.model)
-    return {"macs": cost.macs, "passes": cost.passes, "parameters": cost.parameters}
+    return {"macs": cost.macs, "passes": cost.passes}
 
 
 def _in_a_line(error: Exception) -> str:

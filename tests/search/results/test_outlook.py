@@ -24,6 +24,7 @@ NEAR = [0.926, 0.925, 0.924, 0.92, 0.91, 0.9, 0.88, 0.85]
 """Samples of which the better half lies close together."""
 
 FAR = [0.93, 0.9, 0.87, 0.8, 0.7, 0.6, 0.5, 0.4]
+"""Others, of which the best is far ahead."""
 
 
 def test_one_more_sample_is_best_as_often_as_others_and_leads_as_the_best_leads_its_half() -> None:
@@ -77,11 +78,7 @@ def test_samples_that_come_near_a_point_and_do_not_beat_it_end_the_search(
 @pytest.mark.parametrize(
     ("point", "samples", "settings"),
     [
-        (
-            0.8,
-            [0.93, 0.9, 0.87, 0.8, 0.7, 0.6, 0.5, 0.4],
-            {"total_seconds": 18000.0},
-        ),  # far apart: worth it
+        (0.8, FAR, {"total_seconds": 18000.0}),  # worth it
         (0.94, NEAR[:7], {"total_seconds": 1800.0}),  # too few
         (0.94, NEAR, {"time_budget_seconds": 1800.0}),  # costs final training nothing
     ],

@@ -285,6 +285,6 @@ def test_of_a_trial_of_equal_time_it_is_kept_how_large_its_network_is(database: 
     assert started is not None
     cost = model_cost(started.config.model)
     kept = session.store.attributes(NETWORK)[started.number]
-    assert kept == {"macs": cost.macs, "passes": cost.passes, "parameters": cost.parameters}
+    assert kept == {"macs": cost.macs, "passes": cost.passes}
     assert NetworkSize.of(kept) == NetworkSize(cost.macs, cost.passes)
     assert NetworkSize.of({"macs": "many"}) is None
