@@ -151,7 +151,7 @@ def _run_session(launch: Launch, prepared: Preparation) -> SearchSession:
             outcome = _outcome(session, launch.stop)
         finally:
             session.close(outcome)
-    if session.is_done and not session.enough.is_tried and not launch.store.launches.open():
+    if session.is_done and not session.enough.verdict and not launch.store.launches.open():
         launch.checkpoints.tidy()
     return session
 
@@ -179,7 +179,7 @@ def _open_session(launch: Launch, prepared: Preparation) -> SearchSession:
         observer=launch.display,
         stop=launch.stop,
         check_space=space_check(places, settings.min_free_bytes),
-        enough=partial(why_enough, launch.store),
+        enough=lambda: why_enough(launch.store, launch.stop.budget.remaining),
     )
 
 
@@ -223,6 +223,7 @@ def _outcome(session: SearchSession, stop: StopRequest) -> str:
         return "interrupted"
     if session.is_hopeless:
         return "ended by failures"
-    if session.enough.is_tried:
-        return "enough tried"
+    verdict = session.enough.verdict
+    if verdict:
+        return "time budget spent" if verdict.all_end else "enough tried"
     return "done" if session.is_done else "time budget spent"

@@ -5,7 +5,7 @@
 Each network has its space's known-good training, ended within so many passes over the search's
 50,000 images, and is scored once by the 10,000 validation images; one thread each, as many at once
 as there are cores. Beside what it reached stands what is foretold from its fewest passes by the
-law of search/planning/size_law.py, which was fitted to `quick` here. OUT.json is written
+law of fmnist_models/training/size_law.py, which was fitted to `quick` here. OUT.json is written
 after every run and gone on from when started again; the quickest runs come first. The test set is
 not touched.
 """
@@ -30,8 +30,8 @@ from fmnist_models.data.dataset import load_search_data
 from fmnist_models.data.download import find_data
 from fmnist_models.files import write_atomically
 from fmnist_models.training.cost import model_cost
+from fmnist_models.training.size_law import NetworkSize, error_after
 from fmnist_models.training.trainer import Trainer
-from search.planning.size_law import NetworkSize, error_after
 from spaces import SpaceContext, get_space
 
 PASSES = (2, 4, 8, 16, 32)

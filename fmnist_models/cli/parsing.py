@@ -98,7 +98,8 @@ def _add_train(commands: Commands) -> None:
         metavar="N",
         help="train an ensemble of N members side by side, each on its share of the CPU cores, "
         "with seeds upwards from the configuration's (default: for an export of a search by time a "
-        "member a CPU core, 4 at most, where each has time for 24 passes over the images; else 1)",
+        "member a CPU core, 4 at most, where they are expected to be ahead of one network that all "
+        "cores train, as small ones are after many passes over the images; else 1)",
     )
     several.add_argument(
         "--workers",

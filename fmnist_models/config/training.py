@@ -34,7 +34,7 @@ class AugmentationConfig(Config):
     """One independent random draw an image and epoch; zero or False switches an ingredient off."""
 
     flip: bool = False
-    """Mirror left to right with probability one half."""
+    """Mirror left to right with probability one half; the trained model looks at both."""
     shift: Annotated[int, Field(ge=0, le=8)] = 0
     """Move by up to this many pixels in x and in y (pad, then crop)."""
     cutout: Annotated[int, Field(ge=0, le=28)] = 0

@@ -52,7 +52,8 @@ class TrialConfig(Config):
     early_validation_images: Annotated[int, Field(ge=0, exclude_if=lambda images: images == 0)] = 0
     """Validation images, the first, by which all epochs but the last are scored; 0: by all.
 
-    The last epoch is always scored by all of them.
+    The last epoch is always scored by all of them, with their mirror images where it was trained
+    on such, as the model will be used.
     """
 
     def steps_per_epoch(self, images: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -23,7 +24,7 @@ from fmnist_models.saved_model.folder import (
     ModelMetrics,
     load_config,
     load_metrics,
-    load_network,
+    load_trained,
     save_metrics,
     save_model,
 )
@@ -35,6 +36,7 @@ def make_ensemble(
 ) -> EnsembleConfig:
     """Write the ensemble of the models in `sources` into `folder`; the test set is not read.
 
+    It looks at mirror images, too, if `views` say so or each of the models does.
     `declared`: the user's word that members with a test score were not chosen by it. Raises
     ConfigError when a source is no single model or may not be a member, DataError when they know
     different data sets, OutputError when `folder` holds something and `force` is not given.
@@ -42,8 +44,10 @@ def make_ensemble(
     _check_place(sources, folder, force)
     configs = [_single(source) for source in sources]
     chosen = _how_chosen(sources, declared)
-    networks, headers = zip(*(load_network(source, "cpu") for source in sources), strict=True)
-    header = _common_header(sources, headers)
+    networks, headers = zip(*(load_trained(source, "cpu") for source in sources), strict=True)
+    if all(header.mirrored for header in headers):
+        views = views.model_copy(update={"flip": True})
+    header = _common_header(sources, [replace(one, mirrored=False) for one in headers])
     config = EnsembleConfig(
         members=tuple(configs),
         views=views,

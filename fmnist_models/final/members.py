@@ -39,13 +39,17 @@ from fmnist_models.saved_model.folder import (
     save_metrics,
 )
 from fmnist_models.saved_model.ownership import OURS, check_ours, foreign_names, remove_model
+from fmnist_models.training.cost import model_cost
+from fmnist_models.training.size_law import NetworkSize, error_after
 
 MOST_SIDE_BY_SIDE = 4
 """Members where nothing else is said: more of them gain little over four."""
-FEWEST_PASSES = 24.0
-"""Where a member of a core's own would see the images less often than this, one network that all
-cores train together is expected to be ahead: it sees them as often as all members together. From
-the law of passes and what two members gain (benchmarks/LOG.md, "One network or several")."""
+TOGETHER = 0.95
+"""Of the images that members get through on cores of their own, so many one network does that all
+cores train together (results/workers.md)."""
+GAIN_OF_MEMBERS = 0.05
+"""With so much of their number's power, inverse, goes the error of members together over that of
+one of them: two had 0.966 times it (benchmarks/LOG.md, "One network or several")."""
 
 
 def begun_members(folder: Path) -> int | None:
@@ -59,8 +63,8 @@ def begun_members(folder: Path) -> int | None:
 def usual_members(config: TrialConfig, files: DataFiles, device: str, minutes: float) -> int:
     """How many members a final training of so many `minutes` has on this machine.
 
-    One for each CPU core, up to four, where that leaves each enough passes by a short measurement;
-    else, and on a GPU, one.
+    One for each CPU core, up to four, where by a short measurement they are expected to be ahead of
+    one network that sees the images as often as all of them together; else, and on a GPU, one.
     """
     count = min(MOST_SIDE_BY_SIDE, torch.get_num_threads()) if device == "cpu" else 1
     if count == 1:
@@ -74,8 +78,19 @@ def usual_members(config: TrialConfig, files: DataFiles, device: str, minutes: f
         epochs = epochs_within(most, len(dataset.train), seconds, minutes)
     finally:
         set_threads(threads)
-    steps = epochs * config.steps_per_epoch(len(dataset.train))
-    return count if steps * config.batch_size >= FEWEST_PASSES * len(dataset.train) else 1
+    images = epochs * config.steps_per_epoch(len(dataset.train)) * config.batch_size
+    return count if members_are_ahead(config, count, images / len(dataset.train)) else 1
+
+
+def members_are_ahead(config: TrialConfig, count: int, passes: float) -> bool:
+    """Whether `count` members of so many `passes` each are expected to have fewer errors than one.
+
+    Many passes more are worth little to a small network, and more to a large one: see `size_law`.
+    """
+    cost = model_cost(config.model)
+    size = NetworkSize(cost.macs, cost.passes)
+    of_members: float = error_after(passes, size) * count**-GAIN_OF_MEMBERS
+    return of_members < error_after(TOGETHER * count * passes, size)
 
 
 def train_members(

@@ -120,7 +120,7 @@ def train_and_save(
         raise DivergedError("the weights stopped being finite in the last epoch; lower the lr")
     if extras.workers.rank > 0:
         return
-    header = Header.of(dataset)
+    header = Header.of(dataset, mirrored=config.augmentation.flip)
     save_model(folder, trainer.averaged_model, config, header)
     metrics = ModelMetrics(
         train_images=len(dataset.train),

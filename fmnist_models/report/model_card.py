@@ -97,9 +97,11 @@ def _what(config: AnyConfig, header: Header) -> str:
         views = f", {config.views.count} views of each image" if config.views.count > 1 else ""
         return f"An ensemble: the mean of the probabilities of {members}{views}"
     cost = model_cost(config.model, header.classes)
+    looks = 2 if header.mirrored else 1
+    mirrored = ", which is looked at together with its mirror image" if header.mirrored else ""
     return (
         f"A network of the family {config.model.family} with {cost.parameters:,} parameters, "
-        f"{2 * cost.macs / 1e6:,.1f} MFLOP an image"
+        f"{2 * looks * cost.macs / 1e6:,.1f} MFLOP an image{mirrored}"
     )
 
 

@@ -31,7 +31,12 @@ from fmnist_models.data.contents import HEAD_BYTES, what_else
 from fmnist_models.data.dataset import Dataset, Normalization
 from fmnist_models.errors import ConfigError
 from fmnist_models.files import MAKER, write_atomically
-from fmnist_models.saved_model.ensemble import ENSEMBLE_FORMAT, Ensemble, EnsembleConfig
+from fmnist_models.saved_model.ensemble import (
+    ENSEMBLE_FORMAT,
+    Ensemble,
+    EnsembleConfig,
+    ViewsConfig,
+)
 from fmnist_models.saved_model.scores import TestDetails
 from fmnist_models.training.losses import build_network
 from fmnist_models.training.metrics import EpochMetrics
@@ -101,12 +106,17 @@ class ModelMetrics(Config):
 
 @dataclass(frozen=True)
 class Header:
-    """What a network needs beside its weights: `mean` and `std` are of the training pixels."""
+    """What a network needs beside its weights: `mean` and `std` are of the training pixels.
+
+    `mirrored`: an image's probabilities are the mean of its own and its mirror image's, as is due
+    where the network was trained on both.
+    """
 
     classes: int
     mean: float
     std: float
     digest: str
+    mirrored: bool = False
 
     @property
     def normalization(self) -> Normalization:
@@ -114,17 +124,20 @@ class Header:
         return Normalization(self.mean, self.std)
 
     @classmethod
-    def of(cls, dataset: Dataset) -> Header:
+    def of(cls, dataset: Dataset, mirrored: bool = False) -> Header:
         """The header of a model trained on `dataset`."""
-        return cls(
-            dataset.classes, dataset.normalization.mean, dataset.normalization.std, dataset.digest
-        )
+        pixels = dataset.normalization
+        return cls(dataset.classes, pixels.mean, pixels.std, dataset.digest, mirrored)
 
     @classmethod
     def parse(cls, fields: dict[str, str]) -> Header:
         """The header in a weights file's metadata; raises KeyError or ValueError."""
         header = cls(
-            int(fields["classes"]), float(fields["mean"]), float(fields["std"]), fields["digest"]
+            int(fields["classes"]),
+            float(fields["mean"]),
+            float(fields["std"]),
+            fields["digest"],
+            mirrored=fields.get("mirrored") == str(True),  # not said in models of before
         )
         if not 2 <= header.classes <= MOST_CLASSES:
             raise ValueError(f"it claims {header.classes} classes")
@@ -136,7 +149,8 @@ class Header:
 def save_model(folder: Path, model: nn.Module, config: AnyConfig, header: Header) -> None:
     """Write weights and configuration into `folder`; raises OutputError."""
     weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    fields = {name: str(value) for name, value in vars(header).items()}
+    said = {name: value for name, value in vars(header).items() if value is not False}
+    fields = {name: str(value) for name, value in said.items()}
     write_atomically(folder / WEIGHTS, _ordered(save(weights, metadata=fields)))
     write_atomically(folder / CONFIG, (config.model_dump_json(indent=2) + "\n").encode())
 
@@ -175,9 +189,19 @@ def load_config(folder: Path) -> AnyConfig:
 def load_network(folder: Path, device: str) -> tuple[nn.Module, Header]:
     """The network in `folder`, in evaluation mode on `device`, and its header.
 
+    One that also looks at mirror images, where its header says so, as one that does so by itself.
     Nothing in the folder is executed: the configuration is checked data, the families are ours,
     the weights are safetensors. Raises ConfigError when a file is missing or does not fit.
     """
+    network, header = load_trained(folder, device)
+    if header.mirrored:
+        views = ViewsConfig(flip=True)
+        network = Ensemble([network], views, header.normalization.black).eval()
+    return network, header
+
+
+def load_trained(folder: Path, device: str) -> tuple[nn.Module, Header]:
+    """As `load_network`, but the network as it was trained, whatever its header says."""
     config = load_config(folder)
     path = folder / WEIGHTS
     try:

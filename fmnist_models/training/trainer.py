@@ -184,14 +184,18 @@ class Trainer:
         )
 
     def _validate(self) -> Score | None:
-        """Score the epoch: by all validation images if it is the last, by whatever ends the run."""
-        early = self.config.early_validation_images
-        if early and self.epoch < self.config.epochs:
-            score = self.evaluator.validate(self.averaged_model, early)
+        """Score the epoch; the last one, by whatever ends the run, as the model will be used.
+
+        That is by all validation images, and by their mirror images where it was trained on such.
+        """
+        if self.epoch < self.config.epochs:
+            score = self.evaluator.validate(
+                self.averaged_model, self.config.early_validation_images
+            )
             accuracies = [*self.accuracies, score.accuracy if score else None]
             if not out_of_patience(accuracies, self.config.patience):
                 return score
-        return self.evaluator.validate(self.averaged_model)
+        return self.evaluator.validate(self.averaged_model, mirrored=self.config.augmentation.flip)
 
     def _train_epoch(self) -> Score:
         self.model.train()

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import harmonic_mean, median
 from typing import Any, cast
 
 from pydantic import JsonValue
 
-from search.planning.plan import ALLOTMENT, LEAST_PASSES, TRIAL_SECONDS
-from search.planning.size_law import NetworkSize, error_after
+from fmnist_models.training.size_law import NetworkSize, error_after
+from search.planning.plan import ALLOTMENT, NETWORK, TRIAL_SECONDS
 from search.results.larger_networks import TIMES_WIDER, wider_network
 from search.settings import SEARCH_SHARE
 from storage import Launch, StudyStore
@@ -23,6 +24,9 @@ from storage import Launch, StudyStore
 SEVERAL_CORES = 1.4
 """How many times as fast as on one core a training is on several: measured on two (1.1 to 1.7,
 results/engine.md), and no more is counted on."""
+
+TRIALS_TIMED = 9
+"""So many trials tell how fast trainings are here."""
 
 
 @dataclass(frozen=True)
@@ -55,34 +59,32 @@ class FinalTraining:
 
     seconds: float
     times: float
-    trial_seconds: float
     train_images: int
     image_seconds: Callable[[NetworkSize], float]
     exponent: float = 1.0
 
     def expected(self, tried: Tried) -> Expected:
-        """The best that is expected of a trial's configuration, its network as tried or wider.
+        """The best that is expected of a trial's configuration, its network as tried or wider."""
+        model = cast("Mapping[str, Any]", tried.config["model"])
+        found = [Expected(self.accuracy(tried))]
+        if tried.size:
+            found += [
+                Expected(self.accuracy(tried, times), times)
+                for times in TIMES_WIDER
+                if wider_network(model, times)
+            ]
+        return max(found, key=lambda one: (one.accuracy, -one.wider))
 
-        Wider are only those that a trial's time did not allow: of others the search has tried
-        what it would.
-        """
+    def accuracy(self, tried: Tried, wider: float = 1.0) -> float:
+        """What is expected of a trial's configuration, its network so many times `wider`."""
         epochs, images = int(str(tried.config["epochs"])), tried.config.get("epoch_images")
         passes = epochs * int(str(images or self.train_images)) / self.train_images
-        size, model = tried.size, cast("Mapping[str, Any]", tried.config["model"])
-        here, longer = error_after(passes, size), max(1.0, self.times) * passes
-        ratios = {1.0: error_after(longer, size) / here}
-        for times in TIMES_WIDER:
-            if size and wider_network(model, times) and self._is_too_large(size.wider(times)):
-                wide = size.wider(times)
-                slower = self.image_seconds(wide) / self.image_seconds(size)
-                ratios[times] = error_after(longer / slower, wide) / here
-        best = min(ratios, key=lambda times: (ratios[times], times))
-        left = min(1.0, ratios[best]) ** self.exponent
-        return Expected(1 - (1 - tried.accuracy) * left, best)
-
-    def _is_too_large(self, size: NetworkSize) -> bool:
-        """Whether a network does not see all images often enough in the time of a trial."""
-        return LEAST_PASSES * self.train_images * self.image_seconds(size) > self.trial_seconds
+        size, longer = tried.size, max(1.0, self.times) * passes
+        if size and wider != 1:
+            longer *= self.image_seconds(size) / self.image_seconds(size.wider(wider))
+        there = error_after(longer, size.wider(wider) if size else None)
+        left: float = min(1.0, there / error_after(passes, size)) ** self.exponent
+        return 1 - (1 - tried.accuracy) * left
 
 
 def final_training(store: StudyStore) -> FinalTraining | None:
@@ -112,11 +114,23 @@ def final_training(store: StudyStore) -> FinalTraining | None:
     speed = SEVERAL_CORES if on_several and float(str(cpus)) >= 2 else 1.0
     return FinalTraining(
         seconds=seconds,
-        times=speed * seconds / trial,
-        trial_seconds=trial,
+        times=speed * _faster_than_measured(store, image_seconds) * seconds / trial,
         train_images=allotted["train_images"],
         image_seconds=image_seconds,
     )
+
+
+def _faster_than_measured(
+    store: StudyStore, image_seconds: Callable[[NetworkSize], float]
+) -> float:
+    """How many times as fast as was measured before the search its best trials trained; median."""
+    ratios = []
+    for number, _ in store.complete()[:TRIALS_TIMED]:
+        size = NetworkSize.of(store.attribute(number, NETWORK))
+        speeds = [row.images_per_second for row in store.epochs(number)]
+        if size and min(speeds, default=0.0) > 0:
+            ratios.append(image_seconds(size) * harmonic_mean(speeds))
+    return median(ratios) if ratios else 1.0
 
 
 def _seconds(settings: Mapping[str, JsonValue], searched: float) -> float:

@@ -2,7 +2,7 @@
 
 Of a total time, what the search takes final training has not. Where samples come near the best
 again and again and none beats it, as where known-good points were tuned for the task, going on
-costs more than it brings.
+costs more than it brings; and a trial that would not end before the search has to brings nothing.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from math import ceil, log
 from statistics import fmean
 
+from fmnist_models.training.size_law import NetworkSize
 from search.planning.plan import NETWORK
-from search.planning.size_law import NetworkSize
+from search.quantities import duration
 from search.results.final_training import FinalTraining, Tried, final_training, search_seconds
 from search.results.law_check import as_borne_out
+from search.trials.enough import Verdict
 from search.trials.retry_chain import KNOWN_GOOD
-from storage import StudyStore
+from storage import Launch, StudyStore
 
 FEWEST = 8
 """Samples of which something can be told; after fewer the search goes on."""
@@ -32,26 +34,45 @@ class Outlook:
     loss: float
 
 
-def why_enough(store: StudyStore) -> str | None:
-    """Why no other trial is worth its time, in words; None where one is, or nothing can be told."""
-    found = outlook(store)
-    if found is None or found.gain > found.loss:
-        return None
-    return (
-        f"no more trials: another is expected to take {100 * found.gain:.2g} % off the error of "
-        f"the best, and its time, missing in final training, to add {100 * found.loss:.2g} %"
-    )
+def why_enough(store: StudyStore, remaining: float) -> Verdict | None:
+    """Why no other trial is worth its time; None where one is, or nothing can be told.
 
-
-def outlook(store: StudyStore) -> Outlook | None:
-    """That of the trial that would be begun now.
-
-    None without a total time, and while too few samples have ended.
+    remaining: seconds until the search has to end.
     """
     launches = store.launches.all()
     total = launches[-1].settings.get("total_seconds")
     if not isinstance(total, int | float):
         return None
+    least = _least_seconds(store)
+    if least is not None and least > remaining:
+        reason = (
+            f"none has ended in under {duration(least)} here, and {duration(remaining)} are left"
+        )
+        return Verdict(f"no more trials: {reason}", all_end=True)
+    found = outlook(store, launches, total)
+    if found is None or found.gain > found.loss:
+        return None
+    return Verdict(
+        f"no more trials: another is expected to take {100 * found.gain:.2g} % off the error of "
+        f"the best, and its time, missing in final training, to add {100 * found.loss:.2g} %",
+        all_end=False,
+    )
+
+
+def _least_seconds(store: StudyStore) -> float | None:
+    """How long the fastest of the COMPLETE trials trained; None where there is none."""
+    seconds = dict.fromkeys((number for number, _ in store.complete()), 0.0)
+    for row in store.epochs():
+        if row.number in seconds:
+            seconds[row.number] += row.seconds
+    return min(seconds.values(), default=None)
+
+
+def outlook(store: StudyStore, launches: Sequence[Launch], total: float) -> Outlook | None:
+    """That of the trial that would be begun now; None while too few samples have ended.
+
+    total: seconds of the search and final training together.
+    """
     complete = store.complete()
     # Of one that was stopped, what it was expected to end at.
     ended = {row.number: row.value for row in store.decisions() if row.action == "stop"}

@@ -9,9 +9,9 @@ from pydantic import JsonValue
 
 from fmnist_models.config.base import Config, Probability
 from fmnist_models.training.metrics import wilson_interval
+from fmnist_models.training.size_law import NetworkSize
 from search.errors import NoResultError
 from search.planning.plan import NETWORK
-from search.planning.size_law import NetworkSize
 from search.quantities import describe, percent
 from search.results.final_training import Expected, FinalTraining, Tried, final_training
 from search.results.law_check import as_borne_out
@@ -163,7 +163,7 @@ def _expected(
 def _as_wider(times: float) -> str:
     if times == 1:
         return ""
-    return f"; its network {times:g} times as wide, for which a trial's time is too short"
+    return f"; its network {times:g} times as wide, as more time is expected to be worth that"
 
 
 def _validation_images(store: StudyStore, number: int) -> int:

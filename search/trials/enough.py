@@ -1,27 +1,42 @@
-"""When a search has tried enough: no other trial is worth its time."""
+"""When a search has tried enough: no other trial is worth its time, or ends in time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from search.trials.live_trial import LiveTrial
 
 
-class Enough:
-    """Asks `why`, which gives a reason or None; the first reason is said and holds for good."""
+@dataclass(frozen=True)
+class Verdict:
+    """Why no other trial is begun, and whether all that run come to their end all the same."""
 
-    def __init__(self, why: Callable[[], str | None], say: Callable[[str], None]) -> None:
+    reason: str
+    all_end: bool
+
+
+class Enough:
+    """Asks `why`, which gives a verdict or None; the first verdict is said and holds for good."""
+
+    def __init__(self, why: Callable[[], Verdict | None], say: Callable[[str], None]) -> None:
         self._why, self._say = why, say
-        self.is_tried = False
+        self.verdict: Verdict | None = None
 
     def ask(self) -> None:
         """Ask again, as a trial has ended."""
-        reason = None if self.is_tried else self._why()
-        if reason:
-            self.is_tried = True
-            self._say(reason)
+        if self.verdict is None:
+            self.verdict = self._why()
+            if self.verdict:
+                self._say(self.verdict.reason)
+
+    def is_over(self, running: Iterable[LiveTrial]) -> bool:
+        """Whether none of those that run is waited for either."""
+        if self.verdict is None:
+            return False
+        return not any(self.verdict.all_end or _is_worth_waiting_for(trial) for trial in running)
 
 
-def are_worth_waiting_for(running: Iterable[LiveTrial]) -> bool:
-    """Whether a known-good point is among them, or a trial with half of its epochs behind it."""
-    return any(t.known_good or 2 * len(t.accuracies) >= t.config.epochs for t in running)
+def _is_worth_waiting_for(trial: LiveTrial) -> bool:
+    """Whether it is a known-good point, or has half of its epochs behind it."""
+    return trial.known_good or 2 * len(trial.accuracies) >= trial.config.epochs

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 
 from pydantic import JsonValue
 
+from fmnist_models.training.size_law import NetworkSize, error_after
 from search.planning.plan import NETWORK, TRIAL_SECONDS
-from search.planning.size_law import NetworkSize, error_after
 from storage import StudyStore
 
 

@@ -29,7 +29,7 @@ from search.schedulers.rules import TrialScheduler
 from search.signals import StopRequest
 from search.trials.database_outage import Outage
 from search.trials.driver_leases import Watch, reap
-from search.trials.enough import Enough, are_worth_waiting_for
+from search.trials.enough import Enough, Verdict
 from search.trials.epoch_recorder import Recorder
 from search.trials.live_trial import (
     EndedTrial,
@@ -73,7 +73,7 @@ class SearchSession:
         observer: SearchObserver,
         stop: StopRequest,
         check_space: Callable[[], None],
-        enough: Callable[[], str | None] = lambda: None,
+        enough: Callable[[], Verdict | None] = lambda: None,
     ) -> None:
         self.store, self.launch_id = store, launch_id
         self.study = optuna_study(store, launch_sampler(store, launch_id, context))
@@ -105,8 +105,7 @@ class SearchSession:
     def is_done(self) -> bool:
         """Whether the study has its total of finished trials, has enough, or fails without end."""
         has_all = finished_trials(self._counts) >= self.trials
-        enough = self.enough.is_tried and not are_worth_waiting_for(list(self._live.values()))
-        return has_all or self.is_hopeless or enough
+        return has_all or self.is_hopeless or self.enough.is_over(list(self._live.values()))
 
     @property
     def is_hopeless(self) -> bool:
@@ -118,7 +117,7 @@ class SearchSession:
 
         Raises what `check_space` raises, which finds no room for another trial.
         """
-        while not (self.is_done or self.enough.is_tried) and time.monotonic() >= self._full_until:
+        while not (self.is_done or self.enough.verdict) and time.monotonic() >= self._full_until:
             self._check_space()
             # Where the answer was lost a slot may be taken that nobody knows of: see `_reap`.
             trial = self._outage.repeat(lambda again: self._slots.reserve())

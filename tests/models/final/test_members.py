@@ -19,6 +19,7 @@ from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.idx import read_data_files
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.final import members
+from fmnist_models.final.members import members_are_ahead
 from fmnist_models.saved_model.ensemble import EnsembleConfig
 from fmnist_models.saved_model.folder import load_config, load_metrics
 from fmnist_models.saved_model.predictor import load_model
@@ -113,6 +114,18 @@ def test_there_is_a_member_a_core_up_to_four_where_each_sees_the_images_often(
     assert usual(2, 60.0, "cuda") == 1
 
 
+def test_a_small_network_has_members_sooner_than_a_large_one() -> None:
+    def fewest_passes(width: int) -> int:
+        model = CONFIG.model.model_copy(update={"width": width})
+        config = CONFIG.model_copy(update={"model": model})
+        return next(n for n in range(1, 10_000) if members_are_ahead(config, 2, n))
+
+    small, large = fewest_passes(4), fewest_passes(32)
+    assert 10 < small < large / 2
+    assert not members_are_ahead(CONFIG, 2, 1.0)
+    assert members_are_ahead(CONFIG, 2, 1e4)
+
+
 def test_an_export_by_time_becomes_an_ensemble_where_time_suffices(
     monkeypatch: pytest.MonkeyPatch,
     train: list[str],
@@ -125,10 +138,10 @@ def test_an_export_by_time_becomes_an_ensemble_where_time_suffices(
     found = {"config": config, "study": "s", "trial": 0, "validation_accuracy": 0.5}
     exported = ExportedConfig.model_validate({**found, "final_seconds": 2.0})
     (folder / "config.json").write_text(exported.model_dump_json())
-    monkeypatch.setattr(members, "FEWEST_PASSES", 1e9)
+    monkeypatch.setattr(members, "GAIN_OF_MEMBERS", 0)
     assert main([*train[:-2], "--no-test"]) == 0
     assert isinstance(load_config(folder / "out"), TrialConfig)
-    monkeypatch.setattr(members, "FEWEST_PASSES", 0)
+    monkeypatch.setattr(members, "GAIN_OF_MEMBERS", 9)
     assert main([*train[:-2], "--no-test"]) == 0  # what was begun stays what it is
     assert "nothing to do" in capsys.readouterr().err
     assert main([*train[:-2], "--no-test", "--force"]) == 0

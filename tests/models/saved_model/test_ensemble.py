@@ -19,6 +19,7 @@ from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.final.distill import DistillConfig, StudentLoss, distillation_loss
+from fmnist_models.final.make_ensemble import make_ensemble
 from fmnist_models.saved_model.ensemble import Ensemble, ViewsConfig
 from fmnist_models.saved_model.folder import (
     Header,
@@ -83,6 +84,44 @@ def test_views_are_flipped_and_moved_images(data: Dataset) -> None:
         wanted = torch.stack([network(look).softmax(1) for look in looks]).mean(0)
         found = Ensemble([network], views, black)(x).softmax(1)
     torch.testing.assert_close(found, wanted)
+
+
+@pytest.fixture
+def mirrored(trained: Path, tmp_path: Path) -> Path:
+    """The trained model as one that was trained on mirror images, too."""
+    folder, config = tmp_path / "mirrored", load_config(trained)
+    shutil.copytree(trained, folder)
+    network, header = load_network(trained, "cpu")
+    save_model(folder, network, config, replace(header, mirrored=True))
+    return folder
+
+
+def test_a_model_that_was_trained_on_mirror_images_looks_at_both(
+    trained: Path, mirrored: Path, data: Dataset
+) -> None:
+    plain, both = (load_network(folder, "cpu")[0] for folder in (trained, mirrored))
+    x = data.normalization(data.validation.images[:200])
+    with torch.inference_mode():
+        mean = (plain(x).softmax(1) + plain(x.flip(3)).softmax(1)) / 2
+        torch.testing.assert_close(both(x).softmax(1), mean)
+        assert not both.training
+    torch.testing.assert_close(both(x.flip(3)), both(x))
+
+
+def test_an_ensemble_of_such_models_looks_at_both_too(
+    mirrored: Path, members: list[Path], tmp_path: Path
+) -> None:
+    again = Path(shutil.copytree(mirrored, tmp_path / "again"))
+    all_such = make_ensemble(
+        [mirrored, again], tmp_path / "all", ViewsConfig(), declared=False, force=False
+    )
+    some = make_ensemble(
+        [mirrored, members[1]], tmp_path / "some", ViewsConfig(), declared=False, force=False
+    )
+    assert (all_such.views.count, some.views.count) == (2, 1)
+    alone, together = (load_network(folder, "cpu")[0] for folder in (mirrored, tmp_path / "all"))
+    x = torch.rand(8, 1, 28, 28)
+    torch.testing.assert_close(together(x), alone(x))
 
 
 def test_an_ensemble_is_evaluated_and_predicts(

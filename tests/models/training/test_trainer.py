@@ -21,6 +21,7 @@ from fmnist_models.families.quick import QuickConfig
 from fmnist_models.families.wrn import WrnConfig
 from fmnist_models.training.inference import EVALUATION_BATCH, predict
 from fmnist_models.training.lr_schedules import lr_factor
+from fmnist_models.training.metrics import EpochMetrics
 from fmnist_models.training.trainer import Trainer
 
 MakeConfig = Callable[..., TrialConfig]
@@ -99,15 +100,29 @@ def test_metrics_are_what_they_say(few: Dataset, everything_on: MakeConfig) -> N
 def test_validation_figures_are_those_of_the_averaged_model(
     few: Dataset, everything_on: MakeConfig, decay: float, precision: Precision
 ) -> None:
-    config = everything_on(regularization=RegularizationConfig(ema_decay=decay), epochs=1)
+    """In the last epoch together with mirror images, as it was trained on such."""
+    config = everything_on(regularization=RegularizationConfig(ema_decay=decay), epochs=2)
+    assert config.augmentation.flip
     run = trainer(config, few, precision)
-    metrics = run.run_epoch()
-    assert (run.averaged_model is run.model) == (decay == 0)
     images = few.normalization(few.validation.images)
+    for looks in ([images], [images, images.flip(3)]):
+        metrics = run.run_epoch()
+        assert (run.averaged_model is run.model) == (decay == 0)
+        check_figures(metrics, run.averaged_model, looks, few.validation.labels, precision)
+
+
+def check_figures(
+    metrics: EpochMetrics,
+    model: nn.Module,
+    looks: list[Tensor],
+    labels: Tensor,
+    precision: Precision,
+) -> None:
+    """Of the mean probabilities of several looks at the images."""
     with torch.no_grad():
-        logits = run.averaged_model.eval()(images)
-    loss = cross_entropy(logits, few.validation.labels).item()
-    hits = (logits.argmax(1) == few.validation.labels).float().mean().item()
+        logits = torch.stack([model.eval()(look).softmax(1) for look in looks]).mean(0).log()
+    loss = cross_entropy(logits, labels).item()
+    hits = (logits.argmax(1) == labels).float().mean().item()
     near = 1e-5 if precision == "fp32" else 0.03
     assert metrics.val_loss == pytest.approx(loss, rel=near)
     assert metrics.val_accuracy == pytest.approx(hits, abs=near)
@@ -270,9 +285,9 @@ def test_early_epochs_are_scored_by_some_images_and_whatever_ends_a_run_by_all(
     scored: list[int] = []
     validate = run.evaluator.validate
 
-    def watched(model: nn.Module, most: int = 0) -> object:
+    def watched(model: nn.Module, most: int = 0, *, mirrored: bool = False) -> object:
         scored.append(most)
-        return validate(model, most)
+        return validate(model, most, mirrored=mirrored)
 
     run.evaluator.validate = watched  # type: ignore[method-assign, assignment]
     epochs = list(run.epochs())

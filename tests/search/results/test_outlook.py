@@ -7,10 +7,10 @@ from math import exp
 
 import pytest
 
-from search.planning.size_law import NetworkSize
+from fmnist_models.training.size_law import NetworkSize
 from search.results.final_training import Tried
 from search.results.outlook import expected_gain, loss_of_time, why_enough
-from search.trials.enough import Enough
+from search.trials.enough import Enough, Verdict
 from search.trials.retry_chain import KNOWN_GOOD
 from search.trials.study import optuna_study
 from search.workers.messages import Failure
@@ -70,9 +70,10 @@ def test_samples_that_come_near_a_point_and_do_not_beat_it_end_the_search(
     database: Database,
 ) -> None:
     store = searched(database, 0.94, NEAR, minutes=8, total_seconds=1800.0)
-    reason = why_enough(store)
-    assert reason is not None
-    assert reason.startswith("no more trials: another is expected to take 0.0")
+    verdict = why_enough(store, remaining=120.0)
+    assert verdict is not None
+    assert verdict.reason.startswith("no more trials: another is expected to take 0.0")
+    assert not verdict.all_end
 
 
 @pytest.mark.parametrize(
@@ -86,14 +87,14 @@ def test_samples_that_come_near_a_point_and_do_not_beat_it_end_the_search(
 def test_otherwise_it_goes_on(
     database: Database, point: float, samples: list[float], settings: dict[str, object]
 ) -> None:
-    assert why_enough(searched(database, point, samples, minutes=8, **settings)) is None
+    assert why_enough(searched(database, point, samples, minutes=8, **settings), 120.0) is None
 
 
 def test_trials_that_were_stopped_count_by_what_they_were_expected_to_end_at(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = searched(database, 0.94, NEAR[:7], minutes=8, total_seconds=1800.0)
-    assert why_enough(store) is None
+    assert why_enough(store, remaining=120.0) is None
     (launch,) = store.launches.all()
     row = {"launch_id": launch.id, "epoch": 1, "rung": 1, "cutoff": 0.99, "reason": "r"}
     stops = [
@@ -101,7 +102,40 @@ def test_trials_that_were_stopped_count_by_what_they_were_expected_to_end_at(
         for i, value in enumerate(NEAR[7:])
     ]
     monkeypatch.setattr(store, "decisions", lambda: stops)
-    assert why_enough(store) is not None
+    assert why_enough(store, remaining=120.0) is not None
+
+
+@pytest.mark.parametrize("total", [{"total_seconds": 18000.0}, {"time_budget_seconds": 1800.0}])
+def test_of_a_total_time_nothing_is_spent_on_a_trial_that_cannot_end(
+    database: Database, total: dict[str, float]
+) -> None:
+    store = searched(database, 0.8, FAR, minutes=8, **total)
+    took = [sum(row.seconds for row in store.epochs(number)) for number, _ in store.complete()]
+    assert why_enough(store, remaining=1.01 * min(took)) is None
+    verdict = why_enough(store, remaining=0.99 * min(took))
+    if "total_seconds" in total:
+        assert verdict is not None
+        assert verdict.all_end
+        assert "under" in verdict.reason
+    else:
+        assert verdict is None, "the same command goes on with it"
+
+
+def test_those_that_run_when_no_other_could_end_come_to_their_end(database: Database) -> None:
+    session = open_session(database, 30, scheduler="fifo")
+    verdict: list[Verdict | None] = [None]
+    session.enough = Enough(lambda: verdict[0], lambda _: None)
+    drive(session, at_once=2, epochs=18)  # the two points, to their end
+    fresh, failing = session.next_trial(), session.next_trial()
+    assert fresh and failing
+    verdict[0] = Verdict("no time", all_end=True)
+    session.fail(failing.number, Failure(kind="diverged", reason="the loss is nan"))
+    assert session.next_trial() is None
+    assert not session.is_done
+    for epoch in range(1, EPOCHS + 1):
+        assert not session.is_done
+        session.report(fresh.number, metrics(epoch, 0.5))
+    assert session.is_done
 
 
 def test_a_session_that_has_enough_begins_no_trial_and_waits_for_what_is_nearly_done(
@@ -110,7 +144,8 @@ def test_a_session_that_has_enough_begins_no_trial_and_waits_for_what_is_nearly_
     said: list[str] = []
     session = open_session(database, 30, scheduler="fifo")
     enough = [False]
-    session.enough = Enough(lambda: "enough" if enough[0] else None, said.append)
+    verdict = Verdict("enough", all_end=False)
+    session.enough = Enough(lambda: verdict if enough[0] else None, said.append)
     drive(session, at_once=2, epochs=18)  # the two points, to their end
     early, late, third = (session.next_trial() for _ in range(3))
     assert early and late and third
@@ -119,7 +154,7 @@ def test_a_session_that_has_enough_begins_no_trial_and_waits_for_what_is_nearly_
     session.report(early.number, metrics(1, 0.5))
     enough[0] = True
     session.fail(third.number, Failure(kind="diverged", reason="the loss is nan"))
-    assert session.enough.is_tried
+    assert session.enough.verdict
     assert said[-1] == "enough"
     assert session.next_trial() is None
     assert not session.is_done, "one is nearly done"

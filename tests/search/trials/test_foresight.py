@@ -3,8 +3,8 @@
 import pytest
 
 from fmnist_models.config.trial import TrialConfig
+from fmnist_models.training.size_law import NetworkSize, error_after
 from search.planning.plan import NETWORK
-from search.planning.size_law import NetworkSize, error_after
 from search.trials.foresight import Foresight
 from spaces import SpaceContext
 from storage import Database

@@ -8,8 +8,8 @@ from optuna.trial import TrialState
 from fmnist_models.config.files import parse_config
 from fmnist_models.training.cost import model_cost
 from fmnist_models.training.metrics import EpochMetrics
+from fmnist_models.training.size_law import NetworkSize
 from search.planning.plan import NETWORK
-from search.planning.size_law import NetworkSize
 from search.results.summary import environment_of, summarize
 from search.samplers.registry import make_sampler
 from search.settings import SAMPLERS, SCHEDULERS, make_settings
