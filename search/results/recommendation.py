@@ -19,6 +19,9 @@ AGREEMENT = 0.7
 validation images is common to both (measured: benchmarks/LOG.md)."""
 SEED_DEVIATION = 0.001
 """Standard deviation of the true accuracy over seeds of one configuration; an allowance."""
+LAW_DEVIATION = 0.04
+"""Standard deviation of the logarithm of what an error comes to in final training over what is
+expected, beyond the luck of images and seeds (measured: results/foretold.md, benchmarks/LOG.md)."""
 FEWEST = 3
 """Samples from which their spread is known, and so how far luck made the best of them best."""
 
@@ -70,7 +73,12 @@ def recommend(
             reason=f"the best{there}, with no {missing} to compare it with",
         )
     sample, point = samples[0], points[0]
-    probability = probability_better([one.accuracy for one in samples], point.accuracy, images)
+    probability = probability_better(
+        [one.accuracy for one in samples],
+        point.accuracy,
+        images,
+        LAW_DEVIATION if final_seconds else 0.0,
+    )
     reason = (
         f"sample {sample.number} ({percent(sample.accuracy)}) truly beats known-good point "
         f"{point.number} ({percent(point.accuracy)}) with a probability of {100 * probability:.0f} "
@@ -80,14 +88,17 @@ def recommend(
     return Choice(number=taken.number, probability=probability, reason=reason)
 
 
-def probability_better(samples: Sequence[float], point: float, images: int) -> float:
+def probability_better(
+    samples: Sequence[float], point: float, images: int, deviation: float = 0.0
+) -> float:
     """That the best of `samples` is truly more accurate than `point`, all on the same `images`.
 
+    `deviation` is that of the errors' logarithms where accuracies are foretold.
     The best of many owes some of its lead to luck: it is drawn towards the mean of all samples as
     far as they differ by luck alone (normal prior with their spread, empirical Bayes).
     """
     best = max(samples)
-    noise = _noise(best, images)
+    noise = _noise(best, images) + (deviation * (1 - best)) ** 2
     kept, centre = 1.0, best
     if len(samples) >= FEWEST:
         spread = max(0.0, variance(samples) - noise)

@@ -1,6 +1,7 @@
 """With every newer ingredient left at its default, training is bit by bit what it was before.
 
-`reference` is the engine's loop and the augmentation of commit c9c2fd2, written out plainly.
+`reference` is the engine's loop and the augmentation of commit c9c2fd2, written out plainly. How
+the last epoch is scored is newer: with mirror images, as the trained model is used.
 """
 
 from __future__ import annotations
@@ -107,11 +108,14 @@ def floats(model: nn.Module) -> list[Tensor]:
     return [t for t in model.state_dict().values() if t.is_floating_point()]
 
 
-def score(model: nn.Module, dataset: Dataset) -> tuple[float, float]:
+def score(model: nn.Module, dataset: Dataset, mirrored: bool) -> tuple[float, float]:
     model.eval()
     pixels = dataset.normalization(dataset.validation.images)
     with torch.inference_mode():
         logits = model(pixels.to(memory_format=torch.channels_last)).float()
+        if mirrored:
+            other = model(pixels.flip(3).to(memory_format=torch.channels_last)).float()
+            logits = ((logits.softmax(1) + other.softmax(1)) / 2).log()
     hits = logits.argmax(1) == dataset.validation.labels
     loss = cross_entropy(logits, dataset.validation.labels)
     return loss.item(), hits.sum().item() / len(hits)
@@ -146,7 +150,7 @@ def reference(config: TrialConfig, dataset: Dataset) -> Iterator[list[float]]:
             total += loss.detach()
             hits += (logits.detach().argmax(1) == labels).sum()
         train = [(total / steps).item(), hits.item() / (steps * config.batch_size)]
-        yield [*train, *score(average, dataset), lr]
+        yield [*train, *score(average, dataset, epoch == config.epochs - 1), lr]
 
 
 QUICK, WRN = QuickConfig(width=8, depth=1, dropout=0.3), WrnConfig(depth=10, dropout=0.1)

@@ -38,6 +38,17 @@ def test_without_one_of_the_two_the_best_is_taken() -> None:
     assert "no known-good point" in recommend([complete(4, 0.9)], IMAGES).reason  # type: ignore[union-attr]
 
 
+def test_what_is_foretold_must_lead_by_more() -> None:
+    trials = [complete(0, 0.955, point=True), complete(1, 0.957)]
+    seen, foretold = (recommend(trials, IMAGES, seconds) for seconds in (None, 1200.0))
+    assert seen is not None
+    assert foretold is not None
+    assert (seen.number, foretold.number) == (1, 0)
+    far = recommend([trials[0], complete(1, 0.965)], IMAGES, 1200.0)
+    assert far is not None
+    assert far.number == 1
+
+
 def test_few_images_prove_less() -> None:
     few, many = (probability_better([0.935], 0.93, images) for images in (400, 10_000))
     assert 0.5 < few < CONFIDENCE < many
