@@ -1,7 +1,7 @@
 """What a search foretells of final training, beside what that comes to.
 
     python -m benchmarks.accuracy.foretold --out results/foretold --work DIR
-        [--space quick] [--trials 14] [--trial-time 20s] [--times 8]
+        [--space quick] [--trials 16] [--trial-time 25s] [--times 7]
 
 A search by time that stops no trial; then every configuration that came to its end is trained anew,
 on so many TIMES the images, with another seed, as wide as it was, one thread each, as many at once
@@ -25,7 +25,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
 from pydantic import JsonValue
 from scipy.stats import spearmanr
 
@@ -36,7 +35,6 @@ from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import load_search_data
 from fmnist_models.data.download import find_data
 from fmnist_models.files import write_atomically
-from fmnist_models.training.inference import predict
 from fmnist_models.training.size_law import NetworkSize
 from fmnist_models.training.trainer import Trainer
 from search.planning.plan import NETWORK
@@ -72,8 +70,8 @@ def foretell(folder: Path, space: str, times: float) -> dict[str, dict[str, Any]
     }
 
 
-def train(config: Mapping[str, JsonValue], times: float, kept: Path) -> dict[str, float]:
-    """A longer training; the network's probabilities of the validation images are kept, too."""
+def train(config: Mapping[str, JsonValue], times: float) -> dict[str, float]:
+    """What a longer training reaches, and what looking at mirror images brings it."""
     set_threads(1)
     tried = TrialConfig.model_validate(config)
     images = int(times * tried.epoch_images)
@@ -81,16 +79,15 @@ def train(config: Mapping[str, JsonValue], times: float, kept: Path) -> dict[str
     data, precision = load_search_data(find_data()), choose_precision("cpu")
     trainer = Trainer(longer, data, device="cpu", precision=precision)
     last = list(trainer.epochs())[-1]
-    plain, mirrored = (
-        predict(trainer.averaged_model, images, data.normalization, precision).softmax(1)
-        for images in (data.validation, data.validation.mirrored())
+    plain, both = (
+        trainer.evaluator.validate(trainer.averaged_model, mirrored=mirrored)
+        for mirrored in (False, True)
     )
-    torch.save([plain, mirrored], kept)
-    alone, both = (
-        (found.argmax(1) == data.validation.labels).float().mean().item()
-        for found in (plain, plain + mirrored)
-    )
-    return {"reached": last.val_accuracy or 0.0, "mirrored_too": both - alone}
+    assert plain and both
+    return {
+        "reached": last.val_accuracy or 0.0,
+        "mirrored_too": both.accuracy - plain.accuracy,
+    }
 
 
 def report(runs: dict[str, dict[str, Any]]) -> str:
@@ -126,9 +123,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--space", default="quick")
-    parser.add_argument("--trials", type=int, default=14)
-    parser.add_argument("--trial-time", default="20s")
-    parser.add_argument("--times", type=float, default=8.0)
+    parser.add_argument("--trials", type=int, default=16)
+    parser.add_argument("--trial-time", default="25s")
+    parser.add_argument("--times", type=float, default=7.0)
     options = parser.parse_args()
     kept = options.out.with_suffix(".json")
     options.work.mkdir(parents=True, exist_ok=True)
@@ -142,10 +139,7 @@ def main() -> None:
     runs = {number: {**before.get(number, {}), **one} for number, one in foretold.items()}
     left = [number for number, one in runs.items() if "reached" not in one]
     with ProcessPoolExecutor(cpu_count(), mp_context=get_context("spawn")) as pool:
-        waiting = {
-            pool.submit(train, runs[n]["config"], options.times, options.work / f"{n}.pt"): n
-            for n in left
-        }
+        waiting = {pool.submit(train, runs[n]["config"], options.times): n for n in left}
         for future in as_completed(waiting):
             one = runs[waiting[future]]
             one.update(future.result())

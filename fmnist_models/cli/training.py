@@ -152,7 +152,7 @@ def _train_members(
     """Train an ensemble whose members differ by their seeds; on a terminal each has a bar."""
     from fmnist_models.final.members import train_members
     from fmnist_models.final.progress import Bar
-    from fmnist_models.saved_model.ensemble import ViewsConfig
+    from fmnist_models.training.ensemble import ViewsConfig
 
     minutes = _minutes(options, foreseen)
     say, extras = _watched(options)

@@ -33,10 +33,6 @@ class Images:
         """N, the number of images."""
         return len(self.labels)
 
-    def mirrored(self) -> Images:
-        """The same images, left to right."""
-        return Images(self.images.flip(-1), self.labels)
-
     def to(self, device: torch.device | str) -> Images:
         """The same images on `device`."""
         return Images(self.images.to(device), self.labels.to(device))

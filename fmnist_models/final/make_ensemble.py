@@ -18,7 +18,7 @@ from fmnist_models.config.trial import TrialConfig
 from fmnist_models.errors import ConfigError, DataError, OutputError
 from fmnist_models.files import make_folder
 from fmnist_models.final.seeds import read_seeds, seed_folder
-from fmnist_models.saved_model.ensemble import Chosen, Ensemble, EnsembleConfig, ViewsConfig
+from fmnist_models.saved_model.ensemble import Chosen, EnsembleConfig
 from fmnist_models.saved_model.folder import (
     Header,
     ModelMetrics,
@@ -29,6 +29,7 @@ from fmnist_models.saved_model.folder import (
     save_model,
 )
 from fmnist_models.saved_model.ownership import OURS, check_ours, foreign_names, remove_files
+from fmnist_models.training.ensemble import Ensemble, ViewsConfig
 
 
 def make_ensemble(

@@ -27,7 +27,7 @@ from fmnist_models.final.member_processes import MemberTask, run_members
 from fmnist_models.final.progress import Watcher
 from fmnist_models.final.time_budget import MOST_EPOCHS, epochs_within, measure_step
 from fmnist_models.final.train import Extras, Say
-from fmnist_models.saved_model.ensemble import EnsembleConfig, ViewsConfig
+from fmnist_models.saved_model.ensemble import EnsembleConfig
 from fmnist_models.saved_model.folder import (
     CHECKPOINT,
     CONFIG,
@@ -40,6 +40,7 @@ from fmnist_models.saved_model.folder import (
 )
 from fmnist_models.saved_model.ownership import OURS, check_ours, foreign_names, remove_model
 from fmnist_models.training.cost import model_cost
+from fmnist_models.training.ensemble import ViewsConfig
 from fmnist_models.training.size_law import NetworkSize, error_after
 
 MOST_SIDE_BY_SIDE = 4

@@ -31,13 +31,9 @@ from fmnist_models.data.contents import HEAD_BYTES, what_else
 from fmnist_models.data.dataset import Dataset, Normalization
 from fmnist_models.errors import ConfigError
 from fmnist_models.files import MAKER, write_atomically
-from fmnist_models.saved_model.ensemble import (
-    ENSEMBLE_FORMAT,
-    Ensemble,
-    EnsembleConfig,
-    ViewsConfig,
-)
+from fmnist_models.saved_model.ensemble import ENSEMBLE_FORMAT, EnsembleConfig
 from fmnist_models.saved_model.scores import TestDetails
+from fmnist_models.training.ensemble import Ensemble, ViewsConfig
 from fmnist_models.training.losses import build_network
 from fmnist_models.training.metrics import EpochMetrics
 
@@ -149,6 +145,7 @@ class Header:
 def save_model(folder: Path, model: nn.Module, config: AnyConfig, header: Header) -> None:
     """Write weights and configuration into `folder`; raises OutputError."""
     weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    # What is not so is not said, so that files are byte for byte those of before.
     said = {name: value for name, value in vars(header).items() if value is not False}
     fields = {name: str(value) for name, value in said.items()}
     write_atomically(folder / WEIGHTS, _ordered(save(weights, metadata=fields)))

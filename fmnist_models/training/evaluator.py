@@ -13,15 +13,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fmnist_models.compute.precision import Precision
-from fmnist_models.data.dataset import Dataset, Images
+from fmnist_models.data.dataset import Dataset
 from fmnist_models.errors import DivergedError
+from fmnist_models.training.ensemble import Ensemble, ViewsConfig
 from fmnist_models.training.inference import forward_batches, predict
 from fmnist_models.training.weight_averages import refresh_norms
 
 REFRESH_IMAGES = 5000
 """So many training images, as they are scored, give an average's batch norms their statistics."""
-
-LEAST_PROBABILITY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -51,16 +50,12 @@ class Evaluator:
             return None
         if most:
             images = images.subset(torch.arange(min(most, len(images))))
-        logits = self._predict(model, images)
+        normalization = self.dataset.normalization
         if mirrored:
-            other = self._predict(model, images.mirrored())
-            mean = (logits.softmax(1) + other.softmax(1)) / 2
-            logits = mean.clamp_min(LEAST_PROBABILITY).log()
+            model = Ensemble([model], ViewsConfig(flip=True), normalization.black)
+        logits = predict(model, images, normalization, self.precision, self.batch)
         hits = logits.argmax(1) == images.labels
         return self.to_host(cross_entropy(logits, images.labels), hits.sum(), len(images))
-
-    def _predict(self, model: nn.Module, images: Images) -> Tensor:
-        return predict(model, images, self.dataset.normalization, self.precision, self.batch)
 
     def refresh_norms(self, model: nn.Module) -> None:
         """Estimate the statistics of the batch norms of `model` at its weights."""

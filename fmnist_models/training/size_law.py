@@ -2,11 +2,9 @@
 
 Trials of equal time see the images as often as their network's size allows. In few passes a small
 network is ahead that a larger one overtakes later, so errors are compared as they are expected
-after more passes, by a law that was fitted to small networks of known-good training on
-Fashion-MNIST (`python -m benchmarks.accuracy.passes`, results/passes.md), 2 to 32 passes, errors of
-8 to 12 %, met within 2 % of themselves (root mean square; 4 % at most), and to how the errors of a
-search's configurations came down in seven times as many passes (`benchmarks.accuracy.foretold`,
-results/foretold.md; 4.5 %).
+after more passes, by a law that `python -m benchmarks.accuracy.size_law_fit` fits to recordings on
+Fashion-MNIST: errors of 8 to 12 % of small networks after 2 to 32 passes (results/passes.md), and
+how those of a search's configurations came down in seven times as many (results/foretold.md).
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from math import sqrt
 
 GAIN_OF_SIZE = 0.17
 """With so much of the work's power, inverse, goes the error that enough passes come down to."""
-PASSES_OF_SIZE, SMALL = 0.2, 1.8e6
+PASSES_OF_SIZE, SMALL = 0.2, 1.6e6
 """After p passes over the images a network of SMALL multiply-accumulates has 1 + 1 / sqrt(p) times
 the error that it comes down to; the excess grows with so much of the work's power."""
 USUAL = 5.5e6

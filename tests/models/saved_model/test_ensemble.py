@@ -20,7 +20,6 @@ from fmnist_models.data.dataset import Dataset
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.final.distill import DistillConfig, StudentLoss, distillation_loss
 from fmnist_models.final.make_ensemble import make_ensemble
-from fmnist_models.saved_model.ensemble import Ensemble, ViewsConfig
 from fmnist_models.saved_model.folder import (
     Header,
     load_config,
@@ -28,6 +27,7 @@ from fmnist_models.saved_model.folder import (
     load_network,
     save_model,
 )
+from fmnist_models.training.ensemble import Ensemble, ViewsConfig
 from fmnist_models.training.losses import build_network
 from fmnist_models.training.trainer import Trainer
 from tests.conftest import Refused

@@ -20,9 +20,10 @@ from fmnist_models.data.dataset import Dataset
 from fmnist_models.families.mobilenet import MobilenetConfig
 from fmnist_models.families.quick import QuickConfig
 from fmnist_models.families.wrn import WrnConfig
-from fmnist_models.saved_model.ensemble import Ensemble, EnsembleConfig, ViewsConfig
+from fmnist_models.saved_model.ensemble import EnsembleConfig
 from fmnist_models.saved_model.folder import Header, save_model
 from fmnist_models.saved_model.onnx_export import TOLERANCE, export_onnx
+from fmnist_models.training.ensemble import Ensemble, ViewsConfig
 from fmnist_models.training.losses import build_network
 from tests.conftest import Refused
 

@@ -296,8 +296,8 @@ def test_what_is_best_in_final_training_is_handed_over(database: Database, tmp_p
     assert summary.best.number == 2
     assert summary.recommended.trial.number == 1
     last = summary_lines(summary)[-1]
-    assert "To train: trial 1; sample 2 (94.57 %)" in last
-    assert "known-good point 1 (95.40 %)" in last
+    assert "To train: trial 1; sample 2 (94.58 %)" in last
+    assert "known-good point 1 (95.43 %)" in last
     assert "expected of 16 min 40 s of final training" in last
     export(store, tmp_path / "best.json")
     content = json.loads((tmp_path / "best.json").read_text())
