@@ -79,9 +79,9 @@ def export_onnx(options: Options) -> int:
 
 def ensemble(options: Options) -> int:
     """Make an ensemble; the test set stays unread."""
+    from fmnist_models.config.training import ViewsConfig
     from fmnist_models.final.make_ensemble import make_ensemble
     from fmnist_models.saved_model.ensemble import CHOSEN
-    from fmnist_models.training.ensemble import ViewsConfig
 
     views = checked(ViewsConfig, flip=options.flip, shift=options.shift)
     config = make_ensemble(

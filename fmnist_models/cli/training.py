@@ -150,9 +150,9 @@ def _train_members(
     count: int,
 ) -> ModelMetrics:
     """Train an ensemble whose members differ by their seeds; on a terminal each has a bar."""
+    from fmnist_models.config.training import ViewsConfig
     from fmnist_models.final.members import train_members
     from fmnist_models.final.progress import Bar
-    from fmnist_models.training.ensemble import ViewsConfig
 
     minutes = _minutes(options, foreseen)
     say, extras = _watched(options)

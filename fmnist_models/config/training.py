@@ -53,6 +53,20 @@ class AugmentationConfig(Config):
     """Probability that an image is mixed at all."""
 
 
+class ViewsConfig(Config):
+    """Test-time augmentation: the views of an image whose probabilities are averaged."""
+
+    flip: bool = False
+    """Also mirrored left to right."""
+    shift: Annotated[int, Field(ge=0, le=4)] = 0
+    """Also moved by so many pixels up, down, left and right; 0 is off."""
+
+    @property
+    def count(self) -> int:
+        """How many views of each image there are, the plain one included."""
+        return (5 if self.shift else 1) * (2 if self.flip else 1)
+
+
 class RegularizationConfig(Config):
     """What else holds the network back, apart from the family's own dropout."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from torch import nn
 
+from fmnist_models.config.training import ViewsConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.errors import ConfigError, DataError, OutputError
 from fmnist_models.files import make_folder
@@ -29,7 +30,7 @@ from fmnist_models.saved_model.folder import (
     save_model,
 )
 from fmnist_models.saved_model.ownership import OURS, check_ours, foreign_names, remove_files
-from fmnist_models.training.ensemble import Ensemble, ViewsConfig
+from fmnist_models.training.ensemble import Ensemble
 
 
 def make_ensemble(

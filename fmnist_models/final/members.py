@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from fmnist_models.compute.precision import choose_precision, gpu_count, set_threads
+from fmnist_models.config.training import ViewsConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import load_training_data
 from fmnist_models.data.idx import DataFiles
@@ -40,7 +41,6 @@ from fmnist_models.saved_model.folder import (
 )
 from fmnist_models.saved_model.ownership import OURS, check_ours, foreign_names, remove_model
 from fmnist_models.training.cost import model_cost
-from fmnist_models.training.ensemble import ViewsConfig
 from fmnist_models.training.size_law import NetworkSize, error_after
 
 MOST_SIDE_BY_SIDE = 4

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fmnist_models.config.base import Config
+from fmnist_models.config.training import ViewsConfig
 from fmnist_models.config.trial import TrialConfig
-from fmnist_models.training.ensemble import ViewsConfig
 
 ENSEMBLE_FORMAT = "fmnist-ensemble-1"
 Chosen = Literal["unread", "all seeds", "declared"]

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from fmnist_models.config.base import Config, Probability, explain
 from fmnist_models.config.files import Origin, parse_config, read_config_text
+from fmnist_models.config.training import ViewsConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.contents import HEAD_BYTES, what_else
 from fmnist_models.data.dataset import Dataset, Normalization
@@ -33,7 +34,7 @@ from fmnist_models.errors import ConfigError
 from fmnist_models.files import MAKER, write_atomically
 from fmnist_models.saved_model.ensemble import ENSEMBLE_FORMAT, EnsembleConfig
 from fmnist_models.saved_model.scores import TestDetails
-from fmnist_models.training.ensemble import Ensemble, ViewsConfig
+from fmnist_models.training.ensemble import Ensemble
 from fmnist_models.training.losses import build_network
 from fmnist_models.training.metrics import EpochMetrics
 

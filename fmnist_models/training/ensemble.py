@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from fmnist_models.config.base import Config
-
-
-class ViewsConfig(Config):
-    """Test-time augmentation: the views of an image whose probabilities are averaged."""
-
-    flip: bool = False
-    """Also mirrored left to right."""
-    shift: Annotated[int, Field(ge=0, le=4)] = 0
-    """Also moved by so many pixels up, down, left and right; 0 is off."""
-
-    @property
-    def count(self) -> int:
-        """How many views of each image there are, the plain one included."""
-        return (5 if self.shift else 1) * (2 if self.flip else 1)
+from fmnist_models.config.training import ViewsConfig
 
 
 class Ensemble(nn.Module):

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fmnist_models.compute.precision import Precision
+from fmnist_models.config.training import ViewsConfig
 from fmnist_models.data.dataset import Dataset
 from fmnist_models.errors import DivergedError
-from fmnist_models.training.ensemble import Ensemble, ViewsConfig
+from fmnist_models.training.ensemble import Ensemble
 from fmnist_models.training.inference import forward_batches, predict
 from fmnist_models.training.weight_averages import refresh_norms
 

@@ -15,6 +15,7 @@ from torch.nn.functional import kl_div, log_softmax, softmax
 from fmnist_models import load_model
 from fmnist_models.__main__ import main
 from fmnist_models.config.optimizers import SgdConfig
+from fmnist_models.config.training import ViewsConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.dataset import Dataset
 from fmnist_models.families.quick import QuickConfig
@@ -27,7 +28,7 @@ from fmnist_models.saved_model.folder import (
     load_network,
     save_model,
 )
-from fmnist_models.training.ensemble import Ensemble, ViewsConfig
+from fmnist_models.training.ensemble import Ensemble
 from fmnist_models.training.losses import build_network
 from fmnist_models.training.trainer import Trainer
 from tests.conftest import Refused

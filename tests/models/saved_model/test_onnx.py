@@ -13,7 +13,7 @@ from fmnist_models import load_model
 from fmnist_models.__main__ import main
 from fmnist_models.config.optimizers import SgdConfig
 from fmnist_models.config.registry import FAMILIES, get_family
-from fmnist_models.config.training import ArcFaceConfig
+from fmnist_models.config.training import ArcFaceConfig, ViewsConfig
 from fmnist_models.config.trial import TrialConfig
 from fmnist_models.data.class_names import FASHION_CLASSES
 from fmnist_models.data.dataset import Dataset
@@ -23,7 +23,7 @@ from fmnist_models.families.wrn import WrnConfig
 from fmnist_models.saved_model.ensemble import EnsembleConfig
 from fmnist_models.saved_model.folder import Header, save_model
 from fmnist_models.saved_model.onnx_export import TOLERANCE, export_onnx
-from fmnist_models.training.ensemble import Ensemble, ViewsConfig
+from fmnist_models.training.ensemble import Ensemble
 from fmnist_models.training.losses import build_network
 from tests.conftest import Refused
 
